@@ -1,0 +1,133 @@
+/** The files of a program as tabs above the editor. The first is the main file, whose name is fixed. */
+
+import { element } from "./picker.js";
+
+const $ = (id) => document.getElementById(id);
+
+export class Files {
+  #files = [];
+  #shown = 0;
+  #tabs = $("tabs");
+  #onShow;
+  #onChange;
+
+  /** @param {{onShow: (file: object, isMain: boolean) => void, onChange: () => void}} options */
+  constructor({ onShow, onChange }) {
+    this.#onShow = onShow;
+    this.#onChange = onChange;
+    this.#tabs.addEventListener("click", (event) => {
+      const tab = event.target.closest("[role=tab]");
+      if (tab) this.show(Number(tab.dataset.index));
+    });
+    this.#tabs.addEventListener("keydown", (event) => this.#key(event));
+    this.#tabs.addEventListener("dblclick", () => this.#shown && this.#rename());
+    $("add").addEventListener("click", () => this.#add());
+    $("rename").addEventListener("click", () => this.#rename());
+    $("remove").addEventListener("click", () => this.#remove());
+  }
+
+  get all() {
+    return this.#files.map(({ name, content }) => ({ name, content }));
+  }
+
+  set all(files) {
+    this.#files = files.map(({ name, content }) => ({ name, content }));
+    this.show(0);
+  }
+
+  get current() {
+    return this.#files[this.#shown];
+  }
+
+  show(index) {
+    this.#shown = index;
+    this.#draw();
+    this.#onShow(this.current, index === 0);
+  }
+
+  #draw() {
+    this.#tabs.replaceChildren(
+      ...this.#files.map((file, index) => {
+        const tab = element("button", "", file.name);
+        tab.type = "button";
+        tab.id = `tab-${index}`;
+        tab.dataset.index = String(index);
+        tab.tabIndex = index === this.#shown ? 0 : -1;
+        tab.setAttribute("role", "tab");
+        tab.setAttribute("aria-selected", String(index === this.#shown));
+        tab.setAttribute("aria-controls", "editor");
+        return tab;
+      }),
+    );
+    $("editor").setAttribute("aria-labelledby", `tab-${this.#shown}`);
+    $("rename").hidden = $("remove").hidden = this.#shown === 0;
+    $(`tab-${this.#shown}`).scrollIntoView?.({ block: "nearest", inline: "nearest" });
+  }
+
+  #key(event) {
+    const last = this.#files.length - 1;
+    const index = {
+      ArrowRight: Math.min(this.#shown + 1, last), ArrowLeft: Math.max(this.#shown - 1, 0), Home: 0, End: last,
+    }[event.key];
+    if (index !== undefined) {
+      event.preventDefault();
+      this.show(index);
+      $(`tab-${index}`).focus();
+    } else if (event.key === "F2" && this.#shown) this.#rename();
+    else if (event.key === "Delete" && this.#shown) this.#remove();
+  }
+
+  async #add() {
+    const name = await this.#askName("", -1);
+    if (name === null) return;
+    this.#files.push({ name, content: "" });
+    this.show(this.#files.length - 1);
+    this.#onChange();
+  }
+
+  async #rename() {
+    const name = await this.#askName(this.current.name, this.#shown);
+    if (name === null) return;
+    this.current.name = name;
+    this.show(this.#shown);
+    this.#onChange();
+  }
+
+  #remove() {
+    this.#files.splice(this.#shown, 1);
+    this.show(this.#shown - 1);
+    $(`tab-${this.#shown}`).focus();
+    this.#onChange();
+  }
+
+  #askName(name, self) {
+    const dialog = $("name-dialog");
+    $("name").value = name;
+    $("name-problem").textContent = "";
+    dialog.showModal();
+    $("name").select();
+    return new Promise((resolve) => {
+      let answer = null;
+      $("name-form").onsubmit = (event) => {
+        const given = $("name").value.trim();
+        const problem = this.#problem(given, self);
+        $("name-problem").textContent = problem;
+        if (problem) event.preventDefault();
+        else answer = given;
+      };
+      $("name-cancel").onclick = () => dialog.close();
+      dialog.onclose = () => resolve(answer);
+    });
+  }
+
+  /** What the server would not take either, said sooner. */
+  #problem(name, self) {
+    if (!name) return "A file needs a name.";
+    if (this.#files.some((file, index) => index !== self && file.name === name)) return "There is a file of that name.";
+    if (name.startsWith("/")) return "The name begins with /; it must be relative.";
+    if (name.split("/").some((part) => part === "" || part === "." || part === "..")) {
+      return "A part of the name is empty, . or ..";
+    }
+    return "";
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * The output of a program, fast at hundreds of thousands of lines.
+ *
+ * Text waits until the next animation frame, is then written in blocks of lines, and a block that is
+ * out of sight costs the browser no layout (`content-visibility`). A frame writes for a few
+ * milliseconds at most, so the page stays responsive however much arrives.
+ */
+
+import { AnsiReader } from "./ansi.js";
+
+const BLOCK_LINES = 200;
+const BLOCK_CHARS = 64 * 1024;
+/** Lines kept on the page; earlier ones are left out there, while `text` has them still. */
+const SHOWN_LINES = 250_000;
+const FRAME_MS = 8;
+const PIECE_CHARS = 64 * 1024;
+
+export class Output {
+  #element;
+  #queue = [];
+  #frame = 0;
+  #readers = {};
+  #block = null;
+  #blockLines = 0;
+  #blockChars = 0;
+  /** Nodes of the line that is not finished yet. */
+  #line = [];
+  #restart = false;
+  #lastKey = "";
+  #shownLines = 0;
+  #hiddenLines = 0;
+  #blocks = [];
+  #hiddenNote = null;
+  #all = [];
+  #stick = true;
+
+  /** @param {HTMLElement} element A scrolling element. */
+  constructor(element) {
+    this.#element = element;
+    element.addEventListener("scroll", () => {
+      const below = element.scrollHeight - element.scrollTop - element.clientHeight;
+      this.#stick = below < 40;
+    }, { passive: true });
+    this.clear();
+  }
+
+  /** Everything that was printed, without escape sequences. */
+  get text() {
+    this.#write(Infinity);
+    return this.#all.join("");
+  }
+
+  get empty() {
+    return this.#all.length === 0 && this.#queue.length === 0;
+  }
+
+  /** @param {"stdout" | "stderr" | "typed" | "note"} stream */
+  append(stream, text) {
+    const last = this.#queue[this.#queue.length - 1];
+    if (last?.stream === stream && last.text.length < PIECE_CHARS) last.text += text;
+    else {
+      for (let start = 0; start < text.length; start += PIECE_CHARS) {
+        this.#queue.push({ stream, text: text.slice(start, start + PIECE_CHARS) });
+      }
+    }
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  clear() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    this.#queue = [];
+    this.#readers = { stdout: new AnsiReader(), stderr: new AnsiReader(), typed: new AnsiReader(), note: new AnsiReader() };
+    this.#all = [];
+    this.#blocks = [];
+    this.#shownLines = this.#hiddenLines = 0;
+    this.#hiddenNote = null;
+    this.#element.replaceChildren();
+    this.#newBlock();
+    this.#stick = true;
+  }
+
+  #draw() {
+    this.#frame = 0;
+    this.#write(performance.now() + FRAME_MS);
+    this.#trim();
+    if (this.#stick) this.#element.scrollTop = this.#element.scrollHeight;
+    if (this.#queue.length) this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+
+  #write(until) {
+    let done = 0;
+    for (const { stream, text } of this.#queue) {
+      this.#readers[stream].read(text, {
+        text: (part, style) => this.#put(stream, part, style),
+        restart: () => {
+          this.#restart = true;
+        },
+        back: () => this.#back(),
+      });
+      done++;
+      if (performance.now() >= until) break;
+    }
+    this.#queue.splice(0, done);
+  }
+
+  #put(stream, text, style) {
+    if (this.#restart) {
+      this.#restart = false;
+      if (!text.startsWith("\n")) this.#emptyLine();
+    }
+    this.#all.push(text);
+    let start = 0;
+    while (start < text.length) {
+      // As many lines as the block has room for.
+      let end = start;
+      let lines = 0;
+      const room = Math.min(text.length, start + BLOCK_CHARS - this.#blockChars);
+      while (this.#blockLines + lines < BLOCK_LINES && end < room) {
+        const next = text.indexOf("\n", end);
+        if (next === -1 || next >= room) {
+          end = room;
+          break;
+        }
+        end = next + 1;
+        lines++;
+      }
+      const part = text.slice(start, end);
+      if (part) this.#node(stream, part, style, lines);
+      this.#blockLines += lines;
+      this.#blockChars += part.length;
+      this.#shownLines += lines;
+      start = end;
+      if (this.#blockLines >= BLOCK_LINES || this.#blockChars >= BLOCK_CHARS) this.#newBlock();
+    }
+  }
+
+  #node(stream, text, style, lines) {
+    const key = stream + (style ? style.key : "");
+    const last = this.#line[this.#line.length - 1];
+    if (last && key === this.#lastKey && !lines) {
+      last.appendData(text);
+      return;
+    }
+    const node = document.createTextNode(text);
+    if (stream === "stdout" && !style) this.#block.append(node);
+    else {
+      const span = document.createElement("span");
+      span.className = style ? `${stream} ${style.className}` : stream;
+      if (style?.color) span.style.color = style.color;
+      if (style?.background) span.style.backgroundColor = style.background;
+      span.append(node);
+      this.#block.append(span);
+    }
+    this.#lastKey = key;
+    if (lines) this.#line = [];
+    if (!text.endsWith("\n")) {
+      // Only what follows the last line end can still be overwritten.
+      const cut = text.lastIndexOf("\n") + 1;
+      this.#line.push(cut ? node.splitText(cut) : node);
+    }
+  }
+
+  /** A carriage return: what comes now is written over the line. */
+  #emptyLine() {
+    for (const node of this.#line) {
+      this.#blockChars -= node.length;
+      this.#forget(node.length);
+      node.data = "";
+    }
+    this.#line = this.#line.slice(-1);
+  }
+
+  #back() {
+    const last = this.#line[this.#line.length - 1];
+    if (!last?.length) return;
+    last.deleteData(last.length - 1, 1);
+    this.#blockChars -= 1;
+    this.#forget(1);
+  }
+
+  /** Take characters off the end of what is kept for copying. */
+  #forget(count) {
+    while (count > 0 && this.#all.length) {
+      const last = this.#all.pop();
+      if (last.length > count) this.#all.push(last.slice(0, -count));
+      count -= last.length;
+    }
+  }
+
+  #newBlock() {
+    this.#seal();
+    this.#block = document.createElement("div");
+    this.#block.className = "block";
+    this.#element.append(this.#block);
+    this.#blocks.push({ element: this.#block, lines: 0 });
+    this.#blockLines = this.#blockChars = 0;
+    this.#line = [];
+    this.#lastKey = "";
+  }
+
+  /** A full block no longer changes, so the browser may skip it while it is out of sight. */
+  #seal() {
+    const last = this.#blocks[this.#blocks.length - 1];
+    if (!last) return;
+    last.lines = this.#blockLines;
+    last.element.classList.add("sealed");
+    last.element.style.setProperty("--lines", String(Math.max(1, this.#blockLines)));
+  }
+
+  #trim() {
+    while (this.#shownLines > SHOWN_LINES && this.#blocks.length > 1) {
+      const first = this.#blocks.shift();
+      first.element.remove();
+      this.#shownLines -= first.lines;
+      this.#hiddenLines += first.lines;
+    }
+    if (!this.#hiddenLines) return;
+    if (!this.#hiddenNote) {
+      this.#hiddenNote = document.createElement("div");
+      this.#hiddenNote.className = "note";
+      this.#element.prepend(this.#hiddenNote);
+    }
+    this.#hiddenNote.textContent =
+      `${this.#hiddenLines.toLocaleString("en")} earlier lines are not shown; Copy has them all`;
+  }
+}

@@ -1,0 +1,11 @@
+/** The terminal, loaded when it is first wanted. */
+
+/** Return what makes a terminal (see ../src/xterm.js); null if the bundle is not there. */
+export async function loadTerminal() {
+  try {
+    const { xterm } = await import("../dist/bundle.js");
+    return (await xterm()).createTerminal;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,4 @@
+// The one entry of the bundle. It is small; what it loads is named after its content's hash.
+
+export const codemirror = () => import("./codemirror.js");
+export const xterm = () => import("./xterm.js");

@@ -1,0 +1,149 @@
+// The code editor: CodeMirror 6 behind the small interface of page/editor.js.
+
+import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from "@codemirror/autocomplete";
+import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
+import {
+  HighlightStyle, LanguageDescription, LanguageSupport, StreamLanguage, bracketMatching, indentOnInput,
+  indentUnit, syntaxHighlighting,
+} from "@codemirror/language";
+import { languages } from "@codemirror/language-data";
+import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
+import { Compartment, EditorState, Prec } from "@codemirror/state";
+import {
+  EditorView, drawSelection, highlightActiveLine, highlightActiveLineGutter, highlightSpecialChars,
+  keymap, lineNumbers,
+} from "@codemirror/view";
+import { tags as t } from "@lezer/highlight";
+import { simpleMode } from "@codemirror/legacy-modes/mode/simple-mode";
+
+/** What CodeMirror calls a language of the catalogue, or calls its nearest relative. */
+const NAMES = {
+  assembly: "Gas", ats: "SML", bash: "Shell", clisp: "Common Lisp", csharp: "C#", cpp: "C++",
+  fsharp: "F#", guile: "Scheme", idris: "Haskell", ocaml: "OCaml", raku: "Perl", sac: "C",
+  cobol: "Cobol", coffeescript: "CoffeeScript", elm: "Elm", php: "PHP",
+};
+
+/** Languages that CodeMirror doesn't know: keywords, the comment sign, and what else differs. */
+const SIMPLE = {
+  elixir: ["#", "def defp defmodule defstruct do end fn if else case cond when for with receive after try rescue raise import alias use require true false nil and or not in"],
+  hare: ["//", "fn let const def type struct union enum use export for if else switch match case yield return break continue defer abort assert null true false void never int uint str rune bool size u8 u16 u32 u64 i8 i16 i32 i64 f32 f64"],
+  mercury: ["%", "module interface implementation import_module pred func mode is det semidet multi nondet if then else in out di uo true fail"],
+  nim: ["#", "proc func method iterator template macro let var const type import from export include if elif else case of for while in notin return result yield break continue block when object ref ptr echo discard and or not is true false nil try except finally raise"],
+  nix: ["#", "let in with rec inherit if then else assert or true false null import builtins"],
+  zig: ["//", "const var fn pub return if else switch for while break continue defer errdefer try catch orelse and or struct enum union error comptime inline extern export test unreachable undefined null true false void bool u8 u16 u32 u64 i8 i16 i32 i64 usize isize f32 f64 anytype type"],
+};
+
+const HIGHLIGHT = HighlightStyle.define([
+  { tag: [t.keyword, t.modifier, t.operatorKeyword, t.controlKeyword], color: "var(--code-keyword)" },
+  { tag: [t.string, t.special(t.string), t.character, t.regexp], color: "var(--code-string)" },
+  { tag: [t.number, t.bool, t.null, t.atom], color: "var(--code-number)" },
+  { tag: [t.comment], color: "var(--code-comment)", fontStyle: "italic" },
+  { tag: [t.function(t.variableName), t.function(t.propertyName), t.macroName], color: "var(--code-function)" },
+  { tag: [t.typeName, t.className, t.namespace, t.tagName], color: "var(--code-type)" },
+  { tag: [t.definition(t.variableName), t.definition(t.propertyName)], color: "var(--code-name)" },
+  { tag: [t.meta, t.processingInstruction, t.labelName], color: "var(--code-meta)" },
+  { tag: [t.invalid], color: "var(--bad)" },
+]);
+
+const THEME = EditorView.theme({
+  "&": { height: "100%", backgroundColor: "transparent", color: "var(--ink)" },
+  "&.cm-focused": { outline: "none" },
+  ".cm-scroller": { fontFamily: "var(--mono)", fontSize: "var(--code-size)", lineHeight: "1.6" },
+  ".cm-content": { padding: "10px 0", caretColor: "var(--accent)" },
+  ".cm-gutters": { backgroundColor: "transparent", color: "var(--ink-faint)", border: "none", paddingLeft: "6px" },
+  ".cm-activeLine, .cm-activeLineGutter": { backgroundColor: "var(--line-active)" },
+  ".cm-cursor": { borderLeftColor: "var(--accent)", borderLeftWidth: "2px" },
+  "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {
+    backgroundColor: "var(--selection)",
+  },
+  ".cm-matchingBracket": { backgroundColor: "var(--selection) !important", outline: "none" },
+  ".cm-selectionMatch": { backgroundColor: "var(--selection-faint)" },
+  ".cm-panels": { backgroundColor: "var(--panel-2)", color: "var(--ink)", borderColor: "var(--line) !important" },
+  ".cm-tooltip": { backgroundColor: "var(--panel)", color: "var(--ink)", border: "1px solid var(--line)" },
+  ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent)", color: "var(--accent-ink)" },
+});
+
+/**
+ * @param {HTMLElement} parent
+ * @param {{label: string, onChange: (text: string) => void, onRun: () => void, compact?: boolean}} options
+ */
+export function createEditor(parent, { label, onChange, onRun, compact = false }) {
+  const language = new Compartment();
+  /** One state per file, so that each keeps its undo history. */
+  const states = new WeakMap();
+  let file = null;
+
+  const extensions = [
+    lineNumbers(), highlightSpecialChars(), history(), drawSelection(), indentOnInput(),
+    bracketMatching(), closeBrackets(), autocompletion({ activateOnTyping: !compact }),
+    compact ? [] : [highlightActiveLine(), highlightActiveLineGutter()],
+    highlightSelectionMatches(), search({ top: true }),
+    syntaxHighlighting(HIGHLIGHT), THEME, language.of([]), indentUnit.of("    "),
+    Prec.highest(keymap.of([{ key: "Mod-Enter", run: () => (onRun(), true) }])),
+    keymap.of([
+      ...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap,
+      ...completionKeymap, indentWithTab,
+    ]),
+    EditorView.contentAttributes.of({
+      "aria-label": label,
+      tabindex: "0",
+      "aria-description": "Escape, then Tab, leaves the editor",
+    }),
+    EditorView.updateListener.of((update) => {
+      if (update.docChanged) onChange(update.state.doc.toString());
+    }),
+  ];
+  const view = new EditorView({ parent, root: parent.getRootNode(), extensions });
+
+  return {
+    plain: false,
+    /** Show a file: an object with `name` and `content`. */
+    async show(next, languageId) {
+      if (file) states.set(file, view.state);
+      file = next;
+      const kept = states.get(next);
+      view.setState(
+        kept && kept.doc.toString() === next.content
+          ? kept
+          : EditorState.create({ doc: next.content, extensions }),
+      );
+      const support = await load(languageId, next.name);
+      if (file === next) view.dispatch({ effects: language.reconfigure(support) });
+    },
+    get text() {
+      return view.state.doc.toString();
+    },
+    focus: () => view.focus(),
+    destroy: () => view.destroy(),
+  };
+}
+
+/** The language of a main file is known; of another file its name tells. */
+async function load(languageId, fileName) {
+  if (SIMPLE[languageId]) return simple(...SIMPLE[languageId]);
+  const description =
+    (languageId
+      ? LanguageDescription.matchLanguageName(languages, NAMES[languageId] ?? languageId, false)
+      : LanguageDescription.matchFilename(languages, fileName)) ?? null;
+  return description ? description.load() : [];
+}
+
+function simple(comment, keywords) {
+  const sign = comment.replace(/[/]/g, "\\/");
+  return new LanguageSupport(
+    StreamLanguage.define({
+      ...simpleMode({
+        start: [
+          { regex: new RegExp(`${sign}.*`), token: "comment" },
+          { regex: /"(?:[^\\"]|\\.)*"?/, token: "string" },
+          { regex: /'(?:[^\\']|\\.)'/, token: "string" },
+          { regex: /\b(?:0x[\da-f_]+|\d[\d_]*(?:\.\d+)?)\b/i, token: "number" },
+          { regex: new RegExp(`(?:${keywords.split(" ").join("|")})\\b`), token: "keyword" },
+          { regex: /[A-Z]\w*/, token: "type" },
+          { regex: /[a-z_]\w*/i, token: "variable" },
+        ],
+      }),
+      languageData: { commentTokens: { line: comment } },
+    }),
+  );
+}

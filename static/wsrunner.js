@@ -1,0 +1,539 @@
+/**
+ * The JavaScript client of wsrunner: many runs over one WebSocket.
+ *
+ * One file without dependencies, for browsers, Node 22 and Deno. The words on the wire are those of
+ * docs/protocol.md; how to use this is in docs/javascript.md, the types are in wsrunner.d.ts.
+ *
+ *     Connection ── one socket, opened again with backoff when it is lost
+ *     └─ Run ────── one program: its output, its stdin, its exit
+ */
+
+const SUBPROTOCOL = "wsrunner.v1";
+const TOKEN_PREFIX = "wsrunner.token.";
+
+/** What is sent as one `stdin` message, in UTF-16 units or bytes; the server takes at least 1 MiB. */
+const STDIN_PIECE = 32 * 1024;
+/** Stdin sent beyond what the server said the program took; it refuses when 1 MiB waits there. */
+const STDIN_WINDOW_BYTES = 256 * 1024;
+
+const BACKOFF = { attempts: 10, minMs: 250, maxMs: 10_000 };
+
+const CLOSED = {
+  1000: "the server closed the connection",
+  1001: "the server is going away",
+  1008: "the server does not allow this",
+  1009: "a message was larger than the server takes",
+  1011: "the server failed",
+  1013: "the server is too busy; try again later",
+  4408: "the server gave up: no output was taken for too long",
+};
+
+/** Close codes after which trying again can't help. */
+const FINAL_CLOSE_CODES = new Set([1008]);
+
+/** What went wrong: a refusal of the server (`code` is the wire code) or of the connection. */
+export class WsrunnerError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{path?: string, retryAfterS?: number}} [more]
+   */
+  constructor(code, message, more = {}) {
+    super(message);
+    this.name = "WsrunnerError";
+    this.code = code;
+    this.path = more.path;
+    this.retryAfterS = more.retryAfterS;
+  }
+}
+
+/**
+ * Open a connection to a server.
+ *
+ * @param {string | URL} [url] Of the server or its `/v1/run`: `ws:`, `wss:`, `http:` or `https:`.
+ *   In a browser the page's own server if left out.
+ * @param {object} [options]
+ * @param {string} [options.token] Access token.
+ * @param {false | {attempts?: number, minMs?: number, maxMs?: number}} [options.reconnect]
+ * @param {typeof WebSocket} [options.WebSocket] The class to use where there is no global one.
+ */
+export function connect(url = defaultUrl(), options = {}) {
+  return new Connection(url, options);
+}
+
+/** The least of an event target: `on` returns what ends the subscription. */
+class Emitter {
+  #listeners = new Map();
+
+  on(type, listener) {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+    };
+  }
+
+  /** @protected */
+  _emit(type, value) {
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) listener(value);
+  }
+}
+
+export class Connection extends Emitter {
+  #url;
+  #token;
+  #WebSocket;
+  #backoff;
+  #socket = null;
+  #timer = null;
+  #failures = 0;
+  #state = "closed";
+  #nextId = 1;
+  /** Runs the server knows of, by id. @type {Map<string, Run>} */
+  #live = new Map();
+  /** Runs that wait for a socket. @type {Set<Run>} */
+  #waiting = new Set();
+
+  constructor(url, { token, reconnect = {}, WebSocket = globalThis.WebSocket } = {}) {
+    super();
+    if (!WebSocket) {
+      throw new WsrunnerError("no_websocket", "there is no WebSocket here; pass one as an option");
+    }
+    this.#url = endpoint(url);
+    this.#token = token;
+    this.#WebSocket = WebSocket;
+    this.#backoff = { ...BACKOFF, ...(reconnect || { attempts: 0 }) };
+    this.#open();
+  }
+
+  /** `connecting`, `open`, `waiting` (to try again) or `closed`. */
+  get state() {
+    return this.#state;
+  }
+
+  /** The socket's address. */
+  get url() {
+    return this.#url;
+  }
+
+  /** The token for the next time the socket is opened. */
+  set token(token) {
+    this.#token = token;
+  }
+
+  /**
+   * Start a program. Its fields are those of the `run` message; an `id` is chosen.
+   *
+   * @returns {Run} At once; its `exit` says what became of it.
+   */
+  run(request) {
+    const run = new Run(`r${this.#nextId++}`, request, this._link);
+    if (this.#state === "open") this.#start(run);
+    else {
+      this.#waiting.add(run);
+      if (this.#state === "closed") this.#open();
+    }
+    return run;
+  }
+
+  /** Try now, if the connection waits to be tried again or was closed. */
+  reconnect() {
+    if (this.#state === "waiting" || this.#state === "closed") {
+      this.#failures = 0;
+      this.#open();
+    }
+  }
+
+  /** End the connection, and with it every run on it. */
+  close() {
+    const socket = this.#socket;
+    this.#lost(new WsrunnerError("closed", "the connection was closed"), null);
+    socket?.close(1000);
+  }
+
+  [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
+    this.close();
+  }
+
+  /** What a run may do with its connection. @private */
+  _link = {
+    send: (message) => {
+      if (this.#state === "open") this.#socket.send(JSON.stringify(message));
+    },
+    withdraw: (run) => this.#waiting.delete(run),
+  };
+
+  #open() {
+    clearTimeout(this.#timer);
+    const protocols = [SUBPROTOCOL];
+    if (this.#token) protocols.push(TOKEN_PREFIX + this.#token);
+    let socket;
+    try {
+      socket = new this.#WebSocket(this.#url, protocols);
+    } catch (error) {
+      // A token with characters that no subprotocol can have, or an address that is none.
+      this.#lost(new WsrunnerError("unreachable", String(error?.message ?? error)), null);
+      return;
+    }
+    this.#socket = socket;
+    let opened = false;
+    this.#become("connecting");
+    socket.onopen = () => {
+      opened = true;
+      this.#failures = 0;
+      this.#become("open");
+      for (const run of this.#waiting) this.#start(run);
+      this.#waiting.clear();
+    };
+    socket.onmessage = (event) => this.#receive(event.data);
+    const closed = (event) => {
+      if (this.#socket !== socket) return;
+      this.#lost(closing(event, opened, this.#url), FINAL_CLOSE_CODES.has(event.code) ? null : event);
+    };
+    socket.onclose = closed;
+    // Every close follows in onclose, but for a handshake that failed in older versions of Node.
+    socket.onerror = () => {
+      if (!opened) closed({ code: 1006, reason: "" });
+    };
+  }
+
+  /** The socket is gone; `event` is null if it is not to be opened again. */
+  #lost(error, event) {
+    clearTimeout(this.#timer);
+    if (this.#socket) this.#socket.onclose = this.#socket.onmessage = null;
+    this.#socket = null;
+    const live = [...this.#live.values()];
+    this.#live.clear();
+    for (const run of live) run._fail(error);
+    if (event && this.#failures < this.#backoff.attempts) {
+      const { minMs, maxMs } = this.#backoff;
+      const longest = Math.min(maxMs, minMs * 2 ** this.#failures++);
+      // Half of it at random: clients that lost one server come back one by one.
+      const retryMs = longest / 2 + (Math.random() * longest) / 2;
+      this.#timer = setTimeout(() => this.#open(), retryMs);
+      this.#become("waiting", { error, retryMs });
+      return;
+    }
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    this.#become("closed", { error });
+    for (const run of waiting) run._fail(error);
+  }
+
+  #become(state, more = {}) {
+    this.#state = state;
+    this._emit("state", { state, ...more });
+  }
+
+  #start(run) {
+    this.#live.set(run.id, run);
+    run._start();
+  }
+
+  #receive(data) {
+    let message;
+    try {
+      message = JSON.parse(typeof data === "string" ? data : new TextDecoder().decode(data));
+    } catch {
+      return;
+    }
+    const run = this.#live.get(message.id);
+    if (!run) {
+      if (message.type === "error") this._emit("error", serverError(message));
+      return;
+    }
+    // A refused stdin or signal is an error too, but the run goes on.
+    if (run._receive(message)) this.#live.delete(run.id);
+  }
+}
+
+/** One program, from the request to its exit. Made by `Connection.run`. */
+export class Run extends Emitter {
+  #request;
+  #link;
+  #sent = false;
+  #ended = false;
+  #accepted = false;
+  #settle;
+  #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  /** Chunks that nobody has taken yet; null once it is known that nobody will iterate. */
+  #chunks = [];
+  #wake = null;
+  #failure = null;
+  /** Messages from before the socket was open. */
+  #early = [];
+  #stdinBytes = 0;
+  #drainedBytes = 0;
+  #drained = null;
+
+  constructor(id, request, link) {
+    super();
+    this.id = id;
+    this.#request = request;
+    this.#link = link;
+    /** The last `queued` message while the run waits, else null. */
+    this.queued = null;
+    /** The stage that runs: null, `build` or `run`. */
+    this.stage = null;
+    /** The `exit` message; rejects with a WsrunnerError if there is none. */
+    this.exit = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Whoever iterates or listens hears of it too: no unhandled rejection on top.
+    this.exit.catch(() => {});
+  }
+
+  /**
+   * Write to the program's stdin.
+   *
+   * @param {string | Uint8Array} data
+   * @returns {Promise<void>} Settles when more may be sent without piling up.
+   */
+  async stdin(data) {
+    for (const piece of pieces(data)) {
+      while (this.#stdinBytes - this.#drainedBytes > STDIN_WINDOW_BYTES && !this.#ended) {
+        await (this.#drained ??= deferred()).promise;
+      }
+      if (this.#ended) return;
+      this.#stdinBytes += byteLength(piece);
+      this.#send(
+        typeof piece === "string"
+          ? { type: "stdin", id: this.id, data: piece }
+          : { type: "stdin", id: this.id, base64: toBase64(piece) },
+      );
+    }
+  }
+
+  /** End the program's stdin. */
+  eof() {
+    this.#send({ type: "eof", id: this.id });
+  }
+
+  /** Send a signal, such as `SIGINT`, to the program's process group. */
+  signal(signal) {
+    this.#send({ type: "signal", id: this.id, signal });
+  }
+
+  /** Tell the new size of the window of a terminal run. */
+  resize(columns, rows) {
+    this.#send({ type: "resize", id: this.id, columns, rows });
+  }
+
+  /** End the run, wherever it is. */
+  cancel() {
+    if (this.#sent) {
+      this.#send({ type: "cancel", id: this.id });
+    } else if (!this.#ended) {
+      this.#link.withdraw(this);
+      this.#finish({ type: "exit", id: this.id, run: "", stage: "queue", reason: "cancelled",
+        code: null, signal: null, queued_ms: 0, wall_ms: 0, cpu_ms: null, memory_kb: null,
+        output_bytes: 0, truncated: false });
+    }
+  }
+
+  /** Subscribe to `queued`, `started`, `output`, `exit` or `error`. */
+  on(type, listener) {
+    // With a listener for output and no iteration yet, nothing need be kept.
+    if (type === "output" && this.#chunks && !this.#iterated) this.#chunks = null;
+    return super.on(type, listener);
+  }
+
+  #iterated = false;
+
+  /** Output as it comes, unfinished lines included. One iteration, of chunks or of lines, per run. */
+  async *chunks() {
+    if (!this.#chunks || this.#iterated) {
+      throw new WsrunnerError("iterated", "the output of this run is taken already");
+    }
+    this.#iterated = true;
+    for (;;) {
+      const chunks = this.#chunks;
+      this.#chunks = [];
+      yield* chunks;
+      if (this.#chunks.length) continue;
+      if (this.#failure) throw this.#failure;
+      if (this.#ended) return;
+      await (this.#wake = deferred()).promise;
+    }
+  }
+
+  /** Output line by line, without line ends; what is unfinished at the exit comes last. */
+  async *lines() {
+    const unfinished = { stdout: "", stderr: "" };
+    for await (const { stream, text } of this.chunks()) {
+      const parts = (unfinished[stream] + text).split("\n");
+      unfinished[stream] = parts.pop();
+      for (const part of parts) yield { stream, text: part.endsWith("\r") ? part.slice(0, -1) : part };
+    }
+    for (const stream of ["stdout", "stderr"]) {
+      if (unfinished[stream]) yield { stream, text: unfinished[stream] };
+    }
+  }
+
+  [Symbol.asyncIterator]() {
+    return this.lines();
+  }
+
+  /** Wait for the end and return it with all of the output. */
+  async collect() {
+    const text = { stdout: "", stderr: "" };
+    for await (const chunk of this.chunks()) text[chunk.stream] += chunk.text;
+    return { ...text, exit: await this.exit };
+  }
+
+  /** @private */
+  _start() {
+    this.#sent = true;
+    this.#link.send({ ...this.#request, type: "run", id: this.id });
+    for (const message of this.#early) this.#link.send(message);
+    this.#early = [];
+  }
+
+  /** Take one message of the server. @private @returns {boolean} Whether it was the last. */
+  _receive(message) {
+    switch (message.type) {
+      case "queued":
+        this.#accepted = true;
+        this.queued = message;
+        this._emit("queued", message);
+        return false;
+      case "started":
+        this.#accepted = true;
+        this.queued = null;
+        this.stage = message.stage;
+        this._emit("started", message);
+        return false;
+      case "stdout":
+      case "stderr":
+        this.#output(message);
+        return false;
+      case "drained":
+        this.#drainedBytes = message.bytes;
+        this.#goOn();
+        return false;
+      case "exit":
+        this.#finish(message);
+        return true;
+      case "error":
+        if (this.#accepted && message.code !== "internal") {
+          this._emit("error", serverError(message));
+          return false;
+        }
+        this._fail(serverError(message));
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** End without an exit. @private */
+  _fail(error) {
+    if (this.#ended) return;
+    this.#failure = error;
+    this.#end();
+    this.#settle.reject(error);
+    this._emit("error", error);
+  }
+
+  #output(message) {
+    const stream = message.type;
+    const bytes = message.base64 === undefined ? undefined : fromBase64(message.base64);
+    // Bytes that are no UTF-8 show as replacement characters; `bytes` holds them as they are.
+    const text = bytes ? this.#decoders[stream].decode(bytes, { stream: true }) : message.data;
+    const chunk = bytes ? { stream, seq: message.seq, text, bytes } : { stream, seq: message.seq, text };
+    this.#chunks?.push(chunk);
+    this._emit("output", chunk);
+    this.#wake?.resolve();
+  }
+
+  #finish(exit) {
+    this.#end();
+    this.#settle.resolve(exit);
+    this._emit("exit", exit);
+  }
+
+  #end() {
+    this.#ended = true;
+    this.queued = this.stage = null;
+    this.#goOn();
+    this.#wake?.resolve();
+  }
+
+  #goOn() {
+    this.#drained?.resolve();
+    this.#drained = null;
+  }
+
+  #send(message) {
+    if (this.#ended) return;
+    if (this.#sent) this.#link.send(message);
+    else this.#early.push(message);
+  }
+}
+
+function defaultUrl() {
+  if (!globalThis.location?.host) throw new WsrunnerError("no_url", "say which server: connect(url)");
+  return globalThis.location.origin;
+}
+
+/** Return the address of the socket that a server's address means. */
+function endpoint(url) {
+  const parsed = new URL(url, globalThis.location?.href);
+  parsed.protocol = parsed.protocol.replace("http", "ws");
+  if (!/\/v1\/run\/?$/.test(parsed.pathname)) {
+    parsed.pathname = `${parsed.pathname.replace(/\/$/, "")}/v1/run`;
+  }
+  parsed.hash = "";
+  return parsed.href;
+}
+
+function closing(event, opened, url) {
+  if (!opened) return new WsrunnerError("unreachable", `no connection to ${url}`);
+  const words = CLOSED[event.code] ?? "the connection was lost";
+  return new WsrunnerError("connection_lost", event.reason ? `${words}: ${event.reason}` : words);
+}
+
+function serverError({ code, message, path, retry_after_s }) {
+  return new WsrunnerError(code, message, { path, retryAfterS: retry_after_s });
+}
+
+function deferred() {
+  let resolve;
+  const promise = new Promise((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
+/** Cut data into what one message may hold, never through a character. */
+function* pieces(data) {
+  for (let start = 0; start < data.length; ) {
+    let end = Math.min(start + STDIN_PIECE, data.length);
+    if (typeof data === "string" && end < data.length && isHighSurrogate(data.charCodeAt(end - 1))) {
+      end -= 1;
+    }
+    yield typeof data === "string" ? data.slice(start, end).toWellFormed?.() ?? data.slice(start, end)
+      : data.subarray(start, end);
+    start = end;
+  }
+}
+
+function isHighSurrogate(unit) {
+  return unit >= 0xd800 && unit <= 0xdbff;
+}
+
+function byteLength(piece) {
+  return typeof piece === "string" ? new TextEncoder().encode(piece).length : piece.length;
+}
+
+function toBase64(bytes) {
+  let binary = "";
+  for (let start = 0; start < bytes.length; start += 8192) {
+    binary += String.fromCharCode(...bytes.subarray(start, start + 8192));
+  }
+  return btoa(binary);
+}
+
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}

@@ -1,0 +1,105 @@
+"""Servers for tests. What is missing is an error under CI=true, a skip elsewhere."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docker_fixtures import absent
+from tests.serving import Serving, docker
+from wsrunner import languages
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The names of the engine's images."""
+    try:
+        listed = docker("images", "--format", "{{.Repository}}:{{.Tag}}", check=False)
+    except FileNotFoundError:
+        absent("docker")
+    return frozenset(listed.split()) or absent("a container engine with images")
+
+
+@pytest.fixture(scope="session")
+def need(images):
+    """A function that returns the image for a language, or gives the test up."""
+    catalogue = languages.load()
+
+    def image_for(language):
+        return catalogue.find(language).choose(images) or absent(f"an image for {language}")
+
+    return image_for
+
+
+@pytest.fixture(scope="session")
+def websocat():
+    """The path of a real websocat."""
+    beside = Path(sys.executable).with_name("websocat")
+    found = str(beside) if beside.exists() else shutil.which("websocat")
+    return found or absent("websocat")
+
+
+def _start(request, folder, options):
+    """Start a server that is stopped, and checked for leftovers, when the fixture ends."""
+    serving = Serving(folder / "server.log", **options)
+    request.addfinalizer(lambda: _stop(serving))
+    return serving.start()
+
+
+def _stop(serving):
+    serving.stop()
+    left = serving.containers()
+    for container in left:
+        docker("rm", "-f", container, host=serving.docker_host, check=False)
+    assert not left, f"{len(left)} containers left by a server that has stopped"
+    log = serving.log.read_text()
+    assert "Traceback" not in log, log
+
+
+@pytest.fixture
+def start_server(request, tmp_path, need):
+    """A function that starts a server for this test alone: ``start_server(slots=1)``."""
+    need("python")
+
+    def start(**options):
+        folder = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return _start(request, folder, options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def shared_server(request, tmp_path_factory, need):
+    need("python")
+    folder = tmp_path_factory.mktemp("shared")
+    return _start(request, folder, {"slots": 4, "warm_max": 0, "memory_mb": 256})
+
+
+@pytest.fixture
+def server(shared_server):
+    """The server that most tests share; each must leave it without a run or a container."""
+    yield shared_server
+    shared_server.settle()
+
+
+@pytest.fixture(scope="session")
+def single_server(request, tmp_path_factory, need):
+    need("python")
+    folder = tmp_path_factory.mktemp("single")
+    return _start(request, folder, {"slots": 1, "queue_max": 2, "warm": "python=1"})
+
+
+@pytest.fixture
+def one_slot(single_server):
+    """A server with a single slot and room for two in its queue."""
+    yield single_server
+    single_server.settle()
+
+
+@pytest.fixture
+async def talk(server):
+    """A socket of the JSON protocol on the shared server."""
+    async with server.talk() as talk:
+        yield talk

@@ -1,0 +1,63 @@
+"""Backends for the contract suite, and Redis servers of the tests' own."""
+
+import os
+import shutil
+import uuid
+from contextlib import asynccontextmanager
+
+import pytest
+from servers import RedisServer
+
+from wsrunner.gates.memory import MemoryGate
+from wsrunner.gates.redis import RedisGate
+
+
+@pytest.fixture(scope="session")
+def redis_binary():
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail("redis-server is missing")
+    return pytest.skip("redis-server is missing")
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_binary, tmp_path_factory):
+    """One server for all tests that do it no harm; each uses a prefix of its own."""
+    with RedisServer(redis_binary, tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis(redis_binary, tmp_path):
+    """A server that the test may freeze, flush and restart."""
+    with RedisServer(redis_binary, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def prefix():
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(params=["memory", "redis"])
+def open_gate(request, prefix):
+    """A function that opens a gate of its own: ``async with open_gate(slots=2) as gate``."""
+
+    @asynccontextmanager
+    async def open_memory(slots, queue_max=1000, engine_slots=None, **options):
+        async with MemoryGate(slots, queue_max, engine_slots or {}, **options) as gate:
+            yield gate
+
+    @asynccontextmanager
+    async def open_redis(slots, queue_max=1000, engine_slots=None, **options):
+        url = request.getfixturevalue("redis_server").url
+        gate = RedisGate(
+            url, slots, queue_max, engine_slots or {}, lease_s=2, prefix=prefix, **options
+        )
+        gate._replica.settle_us = 0  # nobody else can have been in a gate that is new
+        async with gate:
+            yield gate
+
+    return {"memory": open_memory, "redis": open_redis}[request.param]

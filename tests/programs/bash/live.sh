@@ -1,0 +1,3 @@
+echo one
+sleep 1
+echo two

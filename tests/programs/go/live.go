@@ -1,0 +1,12 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+func main() {
+	fmt.Println("one")
+	time.Sleep(time.Second)
+	fmt.Println("two")
+}

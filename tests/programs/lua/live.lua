@@ -1,0 +1,3 @@
+print("one")
+os.execute("sleep 1")
+print("two")

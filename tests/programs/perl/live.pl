@@ -1,0 +1,3 @@
+print "one\n";
+sleep 1;
+print "two\n";

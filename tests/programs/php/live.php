@@ -1,0 +1,4 @@
+<?php
+echo "one\n";
+sleep(1);
+echo "two\n";

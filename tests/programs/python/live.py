@@ -1,0 +1,5 @@
+import time
+
+print("one")
+time.sleep(1)
+print("two")

@@ -1,0 +1,3 @@
+puts "one"
+sleep 1
+puts "two"

@@ -1,0 +1,2 @@
+console.log("one");
+setTimeout((): void => console.log("two"), 1000);

@@ -1,0 +1,102 @@
+"""Programs and clients that attack: the outcome stays honest, the server small."""
+
+from pathlib import Path
+
+FIND_MARK = r"""
+import os, re, sys, time
+mark = None
+for line in open("/proc/1/maps"):
+    span, rights = line.split()[:2]
+    if "r" not in rights or line.split()[-1].startswith("[v"):
+        continue
+    start, end = (int(part, 16) for part in span.split("-"))
+    try:
+        with open("/proc/1/mem", "rb", 0) as memory:
+            memory.seek(start)
+            found = re.search(rb"\x1e[0-9a-f]{32}", memory.read(end - start))
+    except OSError:
+        continue
+    if found:
+        mark = found[0]
+        break
+print("found" if mark else "not found", flush=True)
+if not mark:
+    sys.exit()
+"""
+"""Looks for the run's mark in the bootstrap's memory; a kernel may forbid that."""
+
+
+async def forge(talk, code):
+    """Run a program that knows the mark; return its outcome, and that of a run after it."""
+    outcome = await talk.run("python", FIND_MARK + code, limits={"output_kb": 64, "wall_s": 20})
+    assert (await talk.run("python", "print('well')")).stdout == "well\n"
+    return outcome
+
+
+def holds(outcome, *reasons):
+    if "not found" in outcome.stdout:
+        return
+    assert outcome.reason in reasons, outcome
+
+
+async def test_a_flood_behind_a_forged_mark_is_bounded_and_ended(server, talk):
+    code = "os.write(1, mark)\nwhile True: os.write(1, b'x' * 65536)"
+    before_kb = server.resident_kb()
+    holds(await forge(talk, code), "signaled")
+    assert server.resident_kb() - before_kb < 64 * 1024
+
+
+async def test_a_forged_report_that_is_none_still_ends_with_one_exit(talk):
+    code = "os.write(1, mark)\nos.write(2, mark + b' run zero exited - - -\\n')\ntime.sleep(60)"
+    holds(await forge(talk, code), "signaled")
+
+
+async def test_a_forged_report_of_another_stage_ends_the_run(talk):
+    code = "os.write(1, mark)\nos.write(2, mark + b' build 0 exited - - -\\n')\ntime.sleep(60)"
+    holds(await forge(talk, code), "signaled")
+
+
+async def test_a_program_that_ignores_the_cpu_limit_is_killed_for_it(talk):
+    code = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+    assert (await talk.run("python", code, limits={"cpu_s": 1})).reason == "cpu_limit"
+
+
+async def test_a_program_can_not_raise_its_cpu_limit(talk):
+    code = (
+        "import resource\n"
+        "try: resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))\n"
+        "except ValueError: print('refused')\n"
+    )
+    assert (await talk.run("python", code, limits={"cpu_s": 1})).stdout == "refused\n"
+
+
+async def test_a_program_that_stops_itself_and_goes_on_ends_as_it_ends(talk, need):
+    need("bash")
+    code = "(sleep 0.3; kill -CONT $$) & kill -STOP $$; echo continued; exit 3"
+    outcome = await talk.run("bash", code)
+    assert (outcome.stdout, outcome.reason, outcome.code) == ("continued\n", "exited", 3)
+
+
+async def test_a_flood_of_signals_opens_no_flood_of_connections(server, talk):
+    await talk.say("run", language="python", code="input()")
+    await talk.hear_started()
+    descriptors = Path(f"/proc/{server.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(500):
+        await talk.say("signal", signal="SIGHUP")
+        assert len(list(descriptors.iterdir())) < before + 20
+    assert (await talk.finish()).signal == "SIGHUP"
+
+
+async def test_stdin_of_a_terminal_ends_without_a_last_newline(talk, need):
+    need("bash")
+    outcome = await talk.run("bash", "cat; echo; echo end", stdin="abc", tty={})
+    assert outcome.reason == "exited"
+    assert "end" in outcome.stdout
+
+
+async def test_a_long_argument_is_refused_by_name_limit_and_unit(talk):
+    outcome = await talk.run("python", "", args=["x" * 140_000])
+    assert outcome.error["code"] == "too_large"
+    assert outcome.error["path"] == "$.args[0]"
+    assert "140000 bytes" in outcome.error["message"]

@@ -1,0 +1,344 @@
+"""Plain HTTP on the WebSocket port: routes, access, and what is asked of a handshake."""
+
+import http.client
+import json
+import socket
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.talk import PATIENCE_S, open_talk
+
+TOKEN = "s3cret-token-for-tests"
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+TOKEN_WAYS = {
+    "X-Access-Token": {"X-Access-Token": TOKEN},
+    "bearer": {"Authorization": f"Bearer {TOKEN}"},
+    "bearer in lower case": {"Authorization": f"bearer {TOKEN}"},
+    "subprotocol": {"Sec-WebSocket-Protocol": f"wsrunner.v1, wsrunner.token.{TOKEN}"},
+}
+WRONG_TOKENS = {
+    "none": {},
+    "empty": {"X-Access-Token": ""},
+    "wrong": {"X-Access-Token": "wrong"},
+    "longer": {"X-Access-Token": TOKEN + "x"},
+    "shorter": {"X-Access-Token": TOKEN[:-1]},
+    "basic": {"Authorization": f"Basic {TOKEN}"},
+    "bare": {"Authorization": TOKEN},
+    "subprotocol": {"Sec-WebSocket-Protocol": "wsrunner.v1, wsrunner.token.wrong"},
+    "not ASCII": {"X-Access-Token": "é".encode()},
+}
+
+
+def ask(address, path, method="GET", **headers):
+    """Return (status, headers, body) of one request."""
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        # A switch of protocols has no body to wait for.
+        body = b"" if response.status == 101 else response.read()
+        return response.status, response.headers, body
+    finally:
+        connection.close()
+
+
+def shake_hands(address, path="/v1/run", **headers):
+    return ask(address, path, **(HANDSHAKE | headers))
+
+
+def refused(answer, status, code):
+    """Check that an answer is the JSON error of that code; return its message."""
+    assert answer[0] == status, answer
+    assert answer[1]["Content-Type"] == "application/json"
+    body = json.loads(answer[2])
+    assert body["code"] == code
+    return body["message"]
+
+
+@pytest.fixture(scope="module")
+def guarded(request, tmp_path_factory, need):
+    """A server that asks for a token."""
+    from tests.conftest import _start
+
+    folder = tmp_path_factory.mktemp("guarded")
+    options = {"token": TOKEN, "origin": "https://ide.example/", "warm_max": 0}
+    need("python")
+    return _start(request, folder, options)
+
+
+# Routes.
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/healthz", "application/json"),
+        ("/readyz", "application/json"),
+        ("/v1/languages", "application/json"),
+        ("/v1/asyncapi.json", "application/json"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_get_and_head_answer_alike(server, path, kind):
+    status, headers, body = ask(server.address, path)
+    assert (status, headers["Content-Type"]) == (200, kind)
+    assert int(headers["Content-Length"]) == len(body) > 0
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    head_status, head_headers, head_body = ask(server.address, path, "HEAD")
+    assert (head_status, head_body) == (200, b"")
+    assert head_headers["Content-Type"] == kind
+    if path != "/metrics":
+        assert head_headers["Content-Length"] == headers["Content-Length"]
+
+
+def test_healthz_and_readyz_say_so(server):
+    assert json.loads(ask(server.address, "/healthz")[2]) == {"status": "ok"}
+    assert json.loads(ask(server.address, "/readyz")[2]) == {"status": "ready"}
+
+
+def test_languages_lists_the_catalogue(server, images):
+    listed = {entry["id"]: entry for entry in json.loads(ask(server.address, "/v1/languages")[2])}
+    assert len(listed) >= 44
+    python = listed["python"]
+    assert set(python) >= {"id", "name", "aliases", "file", "build", "run", "image", "present"}
+    assert (python["name"], python["file"]) == ("Python", "main.py")
+    assert "py" in python["aliases"]
+    assert python["present"] is True
+    assert python["image"] in images
+    assert all(entry["present"] == (entry["image"] in images) for entry in listed.values())
+
+
+@pytest.mark.parametrize("path", ["/v1/run", "/v1/run/python", "/v1/run?x=1", "/v1/run/nolanguage"])
+def test_a_plain_get_on_a_socket_path_is_426(server, path):
+    answer = ask(server.address, path)
+    refused(answer, 426, "upgrade_required")
+    assert answer[1]["Upgrade"] == "websocket"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/v1", "/v1/", "/v1/runs", "/healthz/", "/static/none.js", "/static/",
+     "/static/../pyproject.toml", "/static/%2e%2e/pyproject.toml", "/static//etc/passwd",
+     "/static/..%2fwsrunner/cli.py",
+     "/%00", "/static/%00",
+     "//[", "/%c3%a9", "/%ff", "/" + "x" * 4000, "/static/" + "x" * 4000],
+    ids=lambda path: path[:30],
+)  # fmt: skip
+def test_an_unknown_path_is_404(server, path):
+    refused(ask(server.address, path), 404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+@pytest.mark.parametrize("path", ["/healthz", "/v1/run", "/nothing"])
+def test_other_methods_are_405(server, method, path):
+    answer = ask(server.address, path, method)
+    refused(answer, 405, "method_not_allowed")
+    assert answer[1]["Allow"] == "GET, HEAD"
+
+
+def test_a_request_that_is_no_http_harms_nobody(server):
+    host, _, port = server.address.rpartition(":")
+    for noise in (
+        b"\x16\x03\x01\x02\x00",
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"x" * 100_000 + b"\r\n\r\n",
+    ):
+        with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
+            connection.sendall(noise)
+            connection.shutdown(socket.SHUT_WR)
+            try:
+                while connection.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+    assert ask(server.address, "/healthz")[0] == 200
+
+
+# Handshakes.
+
+
+def test_a_handshake_is_answered_with_the_subprotocol_if_offered(server):
+    status, headers, _ = shake_hands(server.address)
+    assert (status, headers["Sec-WebSocket-Protocol"]) == (101, None)
+    status, headers, _ = shake_hands(
+        server.address, **{"Sec-WebSocket-Protocol": "chat, wsrunner.v1"}
+    )
+    assert (status, headers["Sec-WebSocket-Protocol"]) == (101, "wsrunner.v1")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/runs", "/v1/languages", "/healthz"])
+def test_a_socket_elsewhere_is_404(server, path):
+    refused(shake_hands(server.address, path), 404, "not_found")
+
+
+@pytest.mark.parametrize("language", ["nolanguage", "", "pyton", "a/b", "..", "%00", "x" * 1000])
+def test_a_socket_for_an_unknown_language_is_404(server, language):
+    refused(shake_hands(server.address, f"/v1/run/{language}"), 404, "unknown_language")
+
+
+@pytest.mark.parametrize("language", ["python", "py", "PYTHON", "c%2B%2B"])
+def test_a_socket_for_a_known_language_opens(server, language):
+    assert shake_hands(server.address, f"/v1/run/{language}")[0] == 101
+
+
+# The token.
+
+
+@pytest.mark.parametrize("way", TOKEN_WAYS)
+def test_the_token_opens_the_socket_in_each_way(guarded, way):
+    headers = TOKEN_WAYS[way]
+    status, answer, _ = shake_hands(guarded.address, **headers)
+    assert status == 101
+    assert TOKEN not in str(answer)
+    assert shake_hands(guarded.address, "/v1/run/python", **headers)[0] == 101
+
+
+@pytest.mark.parametrize("way", [way for way in TOKEN_WAYS if way != "subprotocol"])
+@pytest.mark.parametrize("path", ["/v1/languages", "/metrics"])
+def test_the_token_opens_the_lists(guarded, way, path):
+    assert ask(guarded.address, path, **TOKEN_WAYS[way])[0] == 200
+
+
+@pytest.mark.parametrize("way", WRONG_TOKENS)
+def test_a_missing_or_wrong_token_is_401(guarded, way):
+    headers = WRONG_TOKENS[way]
+    for answer in (
+        shake_hands(guarded.address, **headers),
+        shake_hands(guarded.address, "/v1/run/python", **headers),
+        shake_hands(guarded.address, "/v1/run/nolanguage", **headers),
+        ask(guarded.address, "/v1/languages", **headers),
+        ask(guarded.address, "/metrics", **headers),
+    ):
+        refused(answer, 401, "unauthorized")
+        assert answer[1]["WWW-Authenticate"] == "Bearer"
+
+
+def test_the_token_in_the_address_does_not_count(guarded):
+    refused(shake_hands(guarded.address, f"/v1/run?token={TOKEN}"), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/asyncapi.json"])
+def test_what_is_open_needs_no_token(guarded, path):
+    assert ask(guarded.address, path)[0] == 200
+
+
+async def test_a_browser_s_subprotocols_lead_to_a_run(guarded):
+    protocols = ["wsrunner.v1", f"wsrunner.token.{TOKEN}"]
+    async with open_talk(guarded.url, subprotocols=protocols) as talk:
+        assert talk.connection.subprotocol == "wsrunner.v1"
+        assert (await talk.run("bash", "echo hi")).stdout == "hi\n"
+    guarded.settle()
+
+
+async def test_the_token_and_what_clients_send_are_never_logged(guarded):
+    secret = "what-the-client-sent"
+    headers = {"X-Access-Token": TOKEN}
+    async with open_talk(guarded.url, additional_headers=headers) as talk:
+        code = f"echo {secret}; echo $K >&2; cat"
+        outcome = await talk.run("bash", code, stdin=secret, args=[secret], env={"K": secret})
+        assert secret in outcome.stdout
+        await talk.say("run", language=secret, code=secret)
+        assert (await talk.finish()).error
+        await talk.say_raw(secret)
+        assert await talk.hear_error()
+    with pytest.raises(InvalidStatus):
+        async with connect(f"{guarded.url}/v1/run?token={TOKEN}"):
+            pass
+    guarded.settle()
+    log = guarded.log.read_text()
+    assert TOKEN not in log
+    assert TOKEN not in "".join(guarded.welcome)
+    assert secret not in log
+    assert outcome.exit["run"] in log
+
+
+# Origins.
+
+
+def test_no_origin_is_no_browser_and_may_connect(server):
+    assert shake_hands(server.address)[0] == 101
+
+
+def test_the_page_s_own_origin_may_connect(server):
+    port = server.address.rpartition(":")[2]
+    for host in (server.address, f"localhost:{port}", f"LOCALHOST:{port}", f"[::1]:{port}"):
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        assert shake_hands(server.address, **headers)[0] == 101, host
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+        "http://localhost",
+        "file://",
+        "x",
+        "",
+        "http://[",
+        "http://[::1]]:1",
+    ],
+)
+def test_a_foreign_origin_is_403(server, origin):
+    refused(shake_hands(server.address, Origin=origin), 403, "origin_not_allowed")
+    refused(shake_hands(server.address, "/v1/run/python", Origin=origin), 403, "origin_not_allowed")
+
+
+def test_a_host_that_is_none_is_403_to_a_page(server):
+    for host in ("[", "[::1", "]:80", ""):
+        answer = shake_hands(server.address, Host=host, Origin=f"http://{host}")
+        assert answer[0] in {400, 403}, (host, answer)
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"]
+)
+def test_a_foreign_name_that_leads_here_is_403(server, name):
+    # DNS rebinding: the page's own host name has come to mean this machine.
+    host = f"{name}:{server.address.rpartition(':')[2]}"
+    answer = shake_hands(server.address, Host=host, Origin=f"http://{host}")
+    refused(answer, 403, "origin_not_allowed")
+
+
+def test_an_origin_on_the_list_may_connect_with_the_token(guarded):
+    for origin in ("https://ide.example", "https://IDE.example", "https://ide.example/"):
+        headers = {"Origin": origin, "X-Access-Token": TOKEN}
+        assert shake_hands(guarded.address, **headers)[0] == 101
+    refused(shake_hands(guarded.address, Origin="https://ide.example"), 401, "unauthorized")
+    for origin in ("http://ide.example", "https://ide.example:8443", "https://x.ide.example"):
+        headers = {"Origin": origin, "X-Access-Token": TOKEN}
+        refused(shake_hands(guarded.address, **headers), 403, "origin_not_allowed")
+
+
+# Addresses.
+
+
+def test_a_token_lets_any_address_be_served(start_server):
+    server = start_server(host="0.0.0.0", token=TOKEN, warm_max=0)
+    address = f"127.0.0.1:{server.address.rpartition(':')[2]}"
+    refused(shake_hands(address), 401, "unauthorized")
+    # Here a page may have any name, as long as it is the one that was asked for.
+    own = {"Host": "ide.example:99", "Origin": "http://ide.example:99", "X-Access-Token": TOKEN}
+    assert shake_hands(address, **own)[0] == 101
+    foreign = own | {"Origin": "http://evil.example"}
+    refused(shake_hands(address, **foreign), 403, "origin_not_allowed")
+
+
+def test_open_lets_any_address_be_served_without_a_token(start_server):
+    server = start_server(host="0.0.0.0", open=True, warm_max=0)
+    address = f"127.0.0.1:{server.address.rpartition(':')[2]}"
+    assert shake_hands(address)[0] == 101

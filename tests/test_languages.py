@@ -1,0 +1,218 @@
+"""The catalogue: the facts of the glot images, file names in command lines, operators' files."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docker_fixtures import REQUIRED
+from wsrunner import languages
+from wsrunner.errors import SetupError, UnknownLanguageError
+
+DATA = Path(__file__).parent / "data"
+FACTS = json.loads((DATA / "glot_languages.json").read_text())
+MULTI = {
+    entry["id"]: entry for entry in json.loads((DATA / "glot_languages_multi.json").read_text())
+}
+
+
+@pytest.fixture(scope="module")
+def catalogue():
+    return languages.load()
+
+
+def operator_file(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def test_all_languages_of_the_glot_images_are_there(catalogue):
+    assert [language.id for language in catalogue] == [fact["id"] for fact in FACTS]
+    assert len(catalogue) == 44
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact["id"])
+def test_facts_are_those_of_the_glot_image(catalogue, fact):
+    language = catalogue.find(fact["id"])
+    facts = language.facts({})
+    assert (language.name, language.image) == (fact["name"], fact["image"])
+    assert language.file == facts["file"] == fact["file"]
+    assert list(facts["build"])[len(language.prepare) :] == fact["build"]
+    assert facts["run"] == fact["run"]
+    assert language.version == fact["version_command"]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact["id"])
+def test_further_files_join_the_build_as_in_glot(catalogue, fact):
+    language = catalogue.find(fact["id"])
+    extension = MULTI.get(fact["id"], {}).get("ext", "txt")
+    build = language.commands([fact["file"], f"one.{extension}", f"sub/two.{extension}"]).build
+    expected = MULTI.get(fact["id"], {}).get("with_extra_files_build", fact["build"])
+    assert list(build)[len(language.prepare) :] == expected
+
+
+def test_only_files_of_the_extension_join_the_build(catalogue):
+    commands = catalogue.find("c").commands(["main.c", "list.h", "list.c", "data/x.bin"])
+    assert commands.build == ("clang -o a.out -lm main.c list.c",)
+
+
+def test_clojure_and_elm_unpack_their_bootstrap_first_and_keep_the_clients_files(catalogue):
+    for name in ("clojure", "elm"):
+        first = catalogue.find(name).commands().build[0]
+        assert "tar -xzf /bootstrap.tar.gz" in first
+        assert "--skip-old-files" in first
+        assert subprocess.run(["sh", "-c", first], check=False).returncode == 0  # absent: nothing
+
+
+@pytest.mark.parametrize(
+    ("language", "files", "run"),
+    [
+        ("python", ["app.py"], "python app.py"),
+        ("typescript", ["src/app.ts"], "node src/app.js"),
+        ("bash", ["my script.sh"], "bash 'my script.sh'"),
+        ("perl", ["-e.pl"], "perl ./-e.pl"),
+    ],
+)
+def test_the_first_file_is_the_main_file(catalogue, language, files, run):
+    assert catalogue.find(language).commands(files).run == run
+
+
+@pytest.mark.parametrize("name", ["a b.c", "$(touch x).c", "';ls;'.c", "`x`.c", "-o.c", 'q".c'])
+def test_file_names_are_words_of_the_shell_whatever_they_hold(catalogue, name):
+    (line,) = catalogue.find("c").commands(["main.c", name]).build
+    words = shlex.split(line)
+    assert words[:-1] == ["clang", "-o", "a.out", "-lm", "main.c"]
+    assert words[-1] == (f"./{name}" if name.startswith("-") else name)
+
+
+def test_placeholders_in_a_file_name_stay_as_they_are(catalogue):
+    assert catalogue.find("python").commands(["{run}{file}.py"]).run == "python '{run}{file}.py'"
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("py", "python"), ("python3", "python"), ("JavaScript", "javascript"), ("js", "javascript"),
+        ("node", "javascript"), ("C++", "cpp"), ("sh", "bash"), ("rb", "ruby"),
+        ("ts", "typescript"), ("golang", "go"), ("cs", "csharp"), ("c#", "csharp"), (" Go ", "go"),
+    ],
+)  # fmt: skip
+def test_aliases_are_found_in_any_case(catalogue, name, language):
+    assert catalogue.find(name).id == language
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rubby", "no language 'rubby'; did you mean 'ruby'?"),
+        ("", "no language ''"),
+        ("q" * 1000, f"no language '{'q' * 61}...'"),
+    ],
+)
+def test_an_unknown_language_is_named_with_the_closest(catalogue, name, message):
+    with pytest.raises(UnknownLanguageError) as caught:
+        catalogue.find(name)
+    assert str(caught.value) == message
+    assert caught.value.path == "$.language"
+    assert caught.value.code == "unknown_language"
+
+
+def test_no_entry_sets_variables_that_images_set_themselves(catalogue):
+    for language in catalogue:
+        assert not {"PATH", "JAVA_HOME", "NODE_PATH"} & set(language.env), language.id
+
+
+def test_python_needs_no_further_process_for_live_lines(catalogue):
+    python = catalogue.find("python")
+    assert python.commands().run == "python main.py"
+    assert python.env == {"PYTHONUNBUFFERED": "1"}
+
+
+def test_c_and_cpp_share_an_image(catalogue):
+    assert catalogue.find("c").images == ("glot/clang:latest", "wsrunner/clang:debian")
+    assert catalogue.find("cpp").images == catalogue.find("c").images
+
+
+def test_the_glot_image_is_preferred_to_the_local_one(catalogue):
+    python = catalogue.find("python")
+    both = {"wsrunner/python:debian": 1, "glot/python:latest": 1}
+    assert python.choose(both) == "glot/python:latest"
+    assert python.choose({"wsrunner/python:debian"}) == "wsrunner/python:debian"
+    assert python.choose({}) is None
+
+
+def test_required_languages_have_a_recipe(catalogue):
+    assert {"python", "javascript", "c", "cpp", "bash"} <= set(REQUIRED)
+    for name in REQUIRED:
+        assert catalogue.recipe(catalogue.find(name)) is not None
+
+
+def test_facts_tell_what_is_not_known_of_images(catalogue):
+    assert catalogue.find("python").facts(None)["present"] is None
+    facts = catalogue.find("python").facts({"wsrunner/python:debian"})
+    assert (facts["present"], facts["image"]) == (True, "wsrunner/python:debian")
+
+
+def test_an_operator_adds_a_language(tmp_path):
+    path = operator_file(
+        tmp_path,
+        """
+        [language.brainfuck]
+        name = "Brainfuck"
+        aliases = ["BF"]
+        image = "registry.example/bf:2"
+        file = "main.bf"
+        run = "bf {file}"
+        env = { LEVEL = "1" }
+        """,
+    )
+    catalogue = languages.load(path)
+    found = catalogue.find("bf")
+    assert (found.id, found.images) == ("brainfuck", ("registry.example/bf:2",))
+    assert found.commands().run == "bf main.bf"
+    assert len(catalogue) == 45
+
+
+def test_an_operator_overrides_single_keys(tmp_path):
+    path = operator_file(
+        tmp_path, '[language.python]\nimage = "me/python:3"\n[language.c]\nenv = { A = "b" }\n'
+    )
+    catalogue = languages.load(path)
+    assert catalogue.find("py").images == ("me/python:3",)
+    assert catalogue.find("py").env == {"PYTHONUNBUFFERED": "1"}
+    assert catalogue.find("c").images == ("glot/clang:latest", "wsrunner/clang:debian")
+    assert catalogue.find("c").env == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[language.x]\nfile='a'\nrun='b'", ["language x", "'image' is missing"]),
+        ("[language.x]\nimage='i'\nfile='a'\nrun='b'\nspeed=1", ["language x", "speed"]),
+        ("[language.x]\nimage='i'\nfile='a'\nrun=1", ["language x", "run", "str"]),
+        ("[language.x]\nimage='i'\nfile='../a'\nrun='b'", ["language x", "file"]),
+        ("[language.x]\nimage='i'\nfile='a'\nrun='b {files}'", ["language x", "run", "{files}"]),
+        ("[language.x]\nimage='i'\nfile='a'\nrun='b'\naliases=['py']", ["'py'", "python"]),
+        ("[language.Big]\nimage='i'\nfile='a'\nrun='b'", ["language Big", "id"]),
+        ("[language.x]\nimage='i'\nfile='a'\nrun='b'\nenv={'A=B'='c'}", ["language x", "env"]),
+        ("[language.python]\norder='random'", ["language python", "order"]),
+        ("[language.python]\nlocal_image='x'", ["language python", "local_image"]),
+        ("[python]\nrun='x'", ["'python'", "[language.<id>]"]),
+        ("language = 3", ["[language.<id>]"]),
+        ("[language", ["not valid TOML"]),
+    ],
+)
+def test_a_wrong_operators_file_is_named_with_the_place(tmp_path, text, words):
+    path = operator_file(tmp_path, text)
+    with pytest.raises(SetupError) as caught:
+        languages.load(path)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+def test_a_missing_operators_file_is_named(tmp_path):
+    with pytest.raises(SetupError, match=r"can't read .*none.toml: No such file"):
+        languages.load(tmp_path / "none.toml")

@@ -1,0 +1,147 @@
+"""Several servers, one Redis: shared slots, one queue, and what happens when Redis goes away."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from tests.conftest import absent
+from tests.serving import until
+
+LEASE_S = 3
+
+
+class RedisServer:
+    """A redis-server of the test's own."""
+
+    def __init__(self, folder):
+        self.command = shutil.which("redis-server") or absent("redis-server")
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        arguments = ["--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(
+            [self.command, *arguments], cwd=self.folder, stdout=subprocess.DEVNULL
+        )
+        until(self.answers, "redis-server answers")
+        return self
+
+    def answers(self):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def replicas(redis, start_server):
+    """A function that starts so many servers that share one slot."""
+
+    def start(count, **options):
+        shared = {"redis_url": redis.url, "slots": 1, "lease_s": LEASE_S, "warm_max": 0}
+        return [start_server(**shared, **options) for _ in range(count)]
+
+    return start
+
+
+async def test_one_queue_over_all_replicas(replicas):
+    first, second, third = replicas(3)
+    async with first.talk() as a, second.talk() as b, third.talk() as c:
+        await a.say("run", id="a", language="python", code="input()")
+        await a.hear_started(id="a")
+        await b.say("run", id="b", language="python", code="input()")
+        assert (await b.hear_kind("queued", "b"))["position"] == 1
+        await c.say("run", id="c", language="python", code="print(3)")
+        assert (await c.hear_kind("queued", "c"))["position"] == 2
+        await a.say("eof", id="a")
+        await b.hear_started(id="b")
+        while (await c.hear())["position"] != 1:
+            pass
+        await b.say("eof", id="b")
+        assert (await c.finish("c")).stdout == "3\n"
+
+
+async def test_a_killed_replica_gives_its_slot_back(replicas):
+    first, second = replicas(2)
+    async with second.talk() as b, first.talk() as a:
+        await a.say("run", id="a", language="python", code="input()")
+        await a.hear_started(id="a")
+        await b.say("run", id="b", language="python", code="print(2)")
+        await b.hear_kind("queued", "b")
+        first.kill()
+        outcome = await b.finish("b")
+        assert outcome.stdout == "2\n"
+    # What the dead one left running is removed by its successor.
+    first.start()
+    until(lambda: not first.containers(), "the dead replica's containers are gone")
+
+
+async def test_without_redis_nothing_starts_and_what_runs_is_ended_with_its_lease(replicas, redis):
+    (server,) = replicas(1)
+    async with server.talk() as talk:
+        await talk.say("run", id="a", language="python", code="import time; time.sleep(50)")
+        await talk.hear_started(id="a")
+        redis.stop()
+        refused = await until_refused(talk)
+        assert refused["code"] == "gate_unavailable"
+        assert refused["retry_after_s"] > 0
+        assert server.status("/readyz") == 503
+        assert server.status("/healthz") == 200
+        outcome = await talk.finish("a")
+        assert outcome.reason == "lease_lost"
+
+
+async def until_refused(talk):
+    """Start runs until one is refused: the replica notices Redis's end a moment after it."""
+    while True:
+        await talk.say("run", id="try", language="python", code="")
+        await talk.say("cancel", id="try")
+        outcome = await talk.finish("try")
+        if outcome.error:
+            return outcome.error
+
+
+async def test_an_empty_redis_that_comes_back_heals_by_itself(replicas, redis):
+    first, second = replicas(2)
+    async with first.talk() as a, second.talk() as b:
+        await a.say("run", id="a", language="python", code="input()")
+        await a.hear_started(id="a")
+        await b.say("run", id="b", language="python", code="print(2)")
+        await b.hear_kind("queued", "b")
+        redis.stop()
+        redis.start()
+        until(lambda: first.status("/readyz") == 200, "the first replica is ready again")
+        until(lambda: second.status("/readyz") == 200, "the second replica is ready again")
+        await a.say("eof", id="a")
+        assert (await a.finish("a")).reason == "exited"
+        assert (await b.finish("b")).stdout == "2\n"
+
+
+async def test_a_stopped_replica_frees_its_slot_at_once(replicas):
+    first, second = replicas(2, drain_s=0)
+    async with first.talk() as a, second.talk() as b:
+        await a.say("run", id="a", language="python", code="input()")
+        await a.hear_started(id="a")
+        await b.say("run", id="b", language="python", code="print(2)")
+        await b.hear_kind("queued", "b")
+        first.stop()
+        assert (await a.finish("a")).reason == "draining"
+        assert (await b.finish("b")).stdout == "2\n"

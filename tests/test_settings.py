@@ -1,0 +1,197 @@
+"""Settings: one declaration feeds option, variable, file and help."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.serving import COMMAND, environment
+from wsrunner import settings
+from wsrunner.errors import SetupError
+
+DECLARED = list(settings.declared())
+OTHER = {str: "other", int: 17, float: 3.5, bool: True, tuple: ("https://a.example",)}
+
+
+def other(setting):
+    """Return a valid value that is not the default."""
+    special = {"log_level": "debug", "memory_mb": 64}
+    return special.get(setting.name, OTHER[setting.type])
+
+
+def as_text(value):
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_toml(value):
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else as_text(value)
+
+
+def refusal(**given):
+    with pytest.raises(SetupError) as caught:
+        settings.load(**given)
+    return str(caught.value)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A function that writes a TOML file."""
+
+    def write(text):
+        path = tmp_path / "wsrunner.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_nothing_given_means_the_defaults():
+    assert settings.load() == settings.Settings()
+    assert settings.load().host == "127.0.0.1"
+    assert settings.load().port == 8001
+
+
+@pytest.mark.parametrize("setting", DECLARED, ids=lambda setting: setting.name)
+def test_each_is_read_from_option_variable_and_file(setting, config):
+    value = other(setting)
+    assert value != setting.default
+    by_option = settings.load(options={setting.name: as_text(value)})
+    by_variable = settings.load(environ={setting.variable: as_text(value)})
+    by_file = settings.load(config=config(f"{setting.name} = {as_toml(value)}\n"))
+    for loaded in (by_option, by_variable, by_file):
+        assert getattr(loaded, setting.name) == value
+        assert type(getattr(loaded, setting.name)) is setting.type
+
+
+@pytest.mark.parametrize("setting", DECLARED, ids=lambda setting: setting.name)
+def test_each_has_a_help_sentence(setting):
+    assert re.fullmatch(r"[A-Z].{10,}\.", setting.help)
+    assert setting.variable == f"WSRUNNER_{setting.name.upper()}"
+    assert setting.option == f"--{setting.name.replace('_', '-')}"
+
+
+def test_options_win_over_variables_over_the_file(config):
+    path = config("port = 1\nslots = 1\nqueue_max = 1\n")
+    environ = {"WSRUNNER_SLOTS": "2", "WSRUNNER_QUEUE_MAX": "2"}
+    loaded = settings.load(options={"queue_max": "3", "port": None}, environ=environ, config=path)
+    assert (loaded.port, loaded.slots, loaded.queue_max) == (1, 2, 3)
+
+
+def test_the_file_may_be_named_by_a_variable(config):
+    path = config("slots = 5\n")
+    assert settings.load(environ={"WSRUNNER_CONFIG": str(path)}).slots == 5
+
+
+def test_an_unknown_variable_is_refused_with_the_closest():
+    assert "WSRUNNER_PROT; did you mean WSRUNNER_PORT?" in refusal(environ={"WSRUNNER_PROT": "1"})
+
+
+def test_the_client_s_variables_and_foreign_ones_are_let_pass():
+    environ = {"WSRUNNER_URL": "ws://x", "PORT": "1", "WS_RUNNER_X": "1", "wsrunner_y": "1"}
+    assert settings.load(environ=environ) == settings.Settings()
+
+
+def test_an_unknown_key_is_refused_with_file_and_closest(config):
+    path = config("prot = 1\n")
+    message = refusal(config=path)
+    assert str(path) in message
+    assert "'prot'; did you mean port?" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "x"),
+        ("port", "-1"),
+        ("port", "65536"),
+        ("port", ""),
+        ("slots", "0"),
+        ("slots", "1.5"),
+        ("wall_s", "0"),
+        ("wall_s", "nan"),
+        ("wall_s", "inf"),
+        ("memory_mb", "1"),
+        ("pids", "1"),
+        ("log_level", "loud"),
+        ("open", "maybe"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_origin(name, value, config):
+    variable = f"WSRUNNER_{name.upper()}"
+    message = refusal(environ={variable: value})
+    assert message.startswith(f"{variable}: ")
+    assert repr(value) in message
+    option = f"--{name.replace('_', '-')}"
+    assert refusal(options={name: value}).startswith(f"{option}: ")
+    path = config(f"{name} = {as_toml(value)}\n")
+    assert refusal(config=path).startswith(f"{path}: {name}: ")
+
+
+def test_a_token_of_the_wrong_type_is_not_shown(config):
+    assert "987654" not in refusal(config=config("token = [987654]\n"))
+
+
+@pytest.mark.parametrize("text", ["port = ", "= 3", "\x00"])
+def test_a_file_that_is_no_toml_is_refused(text, config):
+    path = config(text)
+    assert f"{path} is not valid TOML" in refusal(config=path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    assert "can't read" in refusal(config=tmp_path / "none.toml")
+
+
+# The command line.
+
+
+def serve(*arguments, **variables):
+    return subprocess.run(
+        [COMMAND, "serve", *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_serve_help_shows_every_option_and_variable():
+    text = serve("--help", COLUMNS="200").stdout
+    for setting in DECLARED:
+        assert setting.option in text
+        assert setting.variable in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "shown"),
+    [
+        (["--port", "x"], {}, "--port"),
+        ([], {"WSRUNNER_PORT": "x"}, "WSRUNNER_PORT"),
+        ([], {"WSRUNNER_SLOT": "1"}, "WSRUNNER_SLOTS"),
+        (["--warm", "python"], {}, "LANGUAGE=NUMBER"),
+        (["--warm", "nolanguage=1"], {}, "nolanguage"),
+        (["--languages", "/nonexistent.toml"], {}, "/nonexistent.toml"),
+        (["--host", "0.0.0.0"], {}, "--open"),
+        (["--host", "::"], {}, "--token"),
+        (["--host", "no.such.host.invalid", "--open"], {}, "no.such.host.invalid"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_a_start_that_can_t_be_is_one_clear_line(arguments, variables, shown):
+    done = serve(*arguments, **variables)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("wsrunner: ")
+    assert done.stderr.count("\n") == 1
+    assert shown in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_clear_line(server):
+    done = serve("--port", server.address.rpartition(":")[2])
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,111 @@
+"""What the stock decides: pure, with a clock of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from wsrunner.engines.base import Box
+from wsrunner.stock import DEMAND_WINDOW_S, MAX_AGE_S, Decision, Spare, Stock
+
+PYTHON = Box(image="python", tty=False, memory_bytes=1, pids=1, cpus=1, disk_bytes=1)
+RUBY = replace(PYTHON, image="ruby")
+LUA = replace(PYTHON, image="lua")
+IMAGES = {"python": "id-p", "ruby": "id-r", "lua": "id-l"}
+
+
+@dataclass(eq=False)
+class FakeContainer:
+    alive: bool = True
+
+
+def add(stock: Stock, box: Box, now_s: float, took_s: float = 0.1) -> FakeContainer:
+    container = FakeContainer()
+    stock.add(box, Spare(container, IMAGES[box.image], now_s), took_s)
+    return container
+
+
+def fill(stock: Stock, now_s: float, images=IMAGES) -> list[Box]:
+    """Start all that the stock asks for; return it in order."""
+    started = []
+    while (decision := stock.decide(now_s, images)).start is not None:
+        started.append(decision.start)
+        add(stock, decision.start, now_s)
+    return started
+
+
+def test_keeps_the_floor_without_any_demand():
+    stock = Stock(most=10)
+    stock.floors = {PYTHON: 2}
+    assert fill(stock, 0.0) == [PYTHON, PYTHON]
+    assert stock.decide(DEMAND_WINDOW_S * 20, IMAGES).start is None
+
+
+def test_nothing_is_started_whose_image_is_missing():
+    stock = Stock(most=10)
+    stock.floors = {PYTHON: 1}
+    assert stock.decide(0.0, {}) == Decision([], None)
+
+
+def test_a_kind_that_was_asked_for_gets_two_and_loses_them_when_demand_fades():
+    stock = Stock(most=10)
+    assert stock.take(RUBY, 0.0) is None
+    assert fill(stock, 1.0) == []
+    assert stock.take(RUBY, 2.0) is None
+    assert fill(stock, 3.0) == [RUBY, RUBY]
+    later = stock.decide(DEMAND_WINDOW_S * 10, IMAGES)
+    assert len(later.drop) == 2
+    assert stock.sizes() == {}
+
+
+def test_busy_kinds_get_more():
+    stock = Stock(most=50)
+    for i in range(1200):
+        stock.take(PYTHON, i * 0.05)
+    assert 2 < stock.wanted(60.0)[PYTHON] <= 20
+
+
+def test_the_total_is_shared_first_ones_first_and_by_demand():
+    stock = Stock(most=2)
+    stock.floors = {LUA: 1, PYTHON: 2, RUBY: 1}
+    stock.take(RUBY, 0.0)
+    stock.take(RUBY, 0.0)
+    stock.take(PYTHON, 0.0)
+    assert stock.wanted(0.0) == {RUBY: 1, PYTHON: 1, LUA: 0}
+    assert fill(stock, 0.0) == [RUBY, PYTHON]
+
+
+def test_demand_never_takes_a_floor_away():
+    stock = Stock(most=3)
+    stock.floors = {LUA: 1}
+    for i in range(100):
+        stock.take(RUBY, i * 0.1)
+        stock.take(PYTHON, i * 0.1)
+    wanted = stock.wanted(10.0)
+    assert wanted[LUA] == 1
+    assert sum(wanted.values()) == 3
+
+
+def test_dead_aged_and_replaced_containers_go():
+    stock = Stock(most=10)
+    stock.floors = {PYTHON: 1, RUBY: 1, LUA: 1}
+    fill(stock, 0.0)
+    dead = stock.take(PYTHON, 0.0)
+    dead.container.alive = False
+    stock.add(PYTHON, dead, 0.1)
+    decision = stock.decide(1.0, {**IMAGES, "ruby": "id-new"})
+    assert {spare.image_id for spare in decision.drop} == {"id-p", "id-r"}
+    assert len(stock.decide(MAX_AGE_S + 1, IMAGES).drop) == 1
+
+
+def test_a_dead_container_is_never_handed_out():
+    stock = Stock(most=10)
+    add(stock, PYTHON, 0.0).alive = False
+    alive = add(stock, PYTHON, 0.0)
+    assert stock.take(PYTHON, 1.0).container is alive
+    assert stock.take(PYTHON, 1.0) is None
+
+
+def test_its_state_reads_well():
+    stock = Stock(most=10)
+    add(stock, PYTHON, 0.0)
+    assert repr(stock) == "<stock python 1; start takes 260 ms>"

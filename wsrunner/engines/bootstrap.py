@@ -1,0 +1,238 @@
+"""The dialogue with ``bootstrap.sh``: what is written to it, and what its reports say.
+
+Owns the format that the head of ``bootstrap.sh`` describes. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wsrunner.engines.base import STDERR, STDOUT, Frame
+
+INLINE_MAX_BYTES = 64 * 1024
+"""Files up to this size travel inside the script; larger ones and those with NUL cost a `head`."""
+SIGNAL_BASE = 128
+HEADER_BYTES = 45
+HELD_MAX_BYTES = 1024 * 1024
+"""Output held back behind one stream's mark until the other stream shows its own."""
+REPORT_MAX_BYTES = 256
+_SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,+@%^- ")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a container is to do: files to write, then stages to run.
+
+    Attributes:
+        files: Relative name → content; the names are checked by `protocol`.
+        build: Shell lines, run one after the other until one fails; none for no build stage.
+        run: The run command's shell line.
+        shell: Whether `run` needs a shell even if it looks simple (``exit 3``, ``cd x``).
+        args: Appended to the run command, each one argument.
+        live_env: The catalogue's variables, which make lines come live.
+        env: The client's variables, for build and run.
+        wall_s: Seconds after which the container ends itself if the server has died.
+        cpu_s: CPU seconds that each process may use.
+        window: (columns, rows) of a terminal run, else None.
+    """
+
+    files: Mapping[str, bytes]
+    build: Sequence[str]
+    run: str
+    wall_s: float
+    cpu_s: float
+    shell: bool = False
+    args: Sequence[str] = ()
+    live_env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    window: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a stage ended, from inside the container.
+
+    Attributes:
+        stage: ``build`` or ``run``; ``ready`` when a terminal can take the program's input.
+        code: Exit code, 0 to 255; None if a signal ended it.
+        signal: Number of the signal that ended it, else None.
+        cpu_s: CPU time of the container during the stage; None where the runtime does not tell.
+        peak_bytes: Peak memory of the container so far, its tmpfs included; None likewise.
+        oom_kills: Processes killed so far because memory ran out.
+    """
+
+    stage: str
+    code: int | None
+    signal: int | None
+    cpu_s: float | None
+    peak_bytes: int | None
+    oom_kills: int
+
+
+def new_mark() -> bytes:
+    """Return a mark for one run: a control character, so that text rarely begins like it."""
+    return b"\x1e" + secrets.token_hex(16).encode("ascii")
+
+
+def encode(plan: Plan, mark: bytes) -> bytes:
+    """Return the request as it goes to the bootstrap's stdin.
+
+    Args:
+        plan: What to do.
+        mark: From `new_mark`; the same as is given to `Reports`.
+    """
+    quote = shlex.quote
+    script = [f"cpu_s={max(1, math.ceil(plan.cpu_s))}", f"wall_s={math.ceil(plan.wall_s) + 2}"]
+    raw: list[bytes] = []
+    made: set[str] = set()
+    for name, content in plan.files.items():
+        folder = name.rpartition("/")[0]
+        if folder and folder not in made:
+            made.add(folder)
+            script.append(f"mkdir -p -- {quote(folder)}")
+        target = quote("./" + name)
+        if len(content) <= INLINE_MAX_BYTES and (text := _as_text(content)) is not None:
+            script.append(f"printf %s {quote(text)} >{target}")
+        else:
+            script.append(f"put {target} {len(content)}")
+            raw.append(content)
+    if plan.window is not None:
+        columns, rows = plan.window
+        script.append(f"terminal {columns} {rows}")
+    exports = "".join(f"export {name}={quote(value)}; " for name, value in plan.live_env.items())
+    # Through env, as some names (UID, PPID, …) are read-only in bash.
+    variables = "".join(f" {quote(f'{name}={value}')}" for name, value in plan.env.items())
+    prefix = f"exec $reset env{variables}" if variables else "exec $reset"
+    if plan.build:
+        lines = quote("\n".join(plan.build))
+        script.append(f"build() {{ {exports}{prefix} sh -e -c {lines}; }}")
+    arguments = "".join(f" {quote(arg)}" for arg in plan.args)
+    if not plan.shell and _SIMPLE.issuperset(plan.run):
+        # One process fewer on the way to the first line than through `sh -c`.
+        script.append(f"run() {{ {exports}{prefix} {plan.run}{arguments}; }}")
+    else:
+        line = quote(f'{plan.run.rstrip()} "$@"' if plan.args else plan.run)
+        script.append(f"run() {{ {exports}{prefix} sh -c {line} sh{arguments}; }}")
+    script.append("stage build build && stage run run" if plan.build else "stage run run")
+    encoded = "\n".join(script).encode() + b"\n"
+    return b"%s%*d\n%s%s" % (
+        mark,
+        HEADER_BYTES - 1 - len(mark),
+        len(encoded),
+        encoded,
+        b"".join(raw),
+    )
+
+
+def _as_text(content: bytes) -> str | None:
+    """Return content as text if a shell can hold it: UTF-8 without NUL."""
+    if b"\0" in content:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+class BadReportError(Exception):
+    """A report that the bootstrap can't have written: the program has found the mark."""
+
+
+class Reports:
+    """Takes the reports out of the output.
+
+    Args:
+        mark: The run's mark.
+        tty: Whether there is one stream, with the terminal's line ends.
+
+    stdout and stderr are copied independently, so the report on stderr may overtake the stage's
+    last output on stdout: a report counts when both streams have shown the mark, and what a stream
+    brings after its mark waits until then.
+    """
+
+    def __init__(self, mark: bytes, *, tty: bool) -> None:
+        self._mark = mark
+        self._streams = (STDOUT,) if tty else (STDOUT, STDERR)
+        self._held = dict.fromkeys(self._streams, b"")
+        self._passed: set[int] = set()
+        self._report: Report | None = None
+
+    def feed(self, frame: Frame) -> list[Frame | Report]:
+        """Return the output in the frame and the reports that are complete with it, in order.
+
+        Bytes that may be the beginning of a mark are held back until more comes.
+
+        Raises:
+            BadReportError: What follows a mark is no report, or the other stream's mark does not
+                come: nothing that this container says can be believed any more.
+        """
+        items: list[Frame | Report] = []
+        self._held[frame.stream] += frame.data
+        self._scan(frame.stream, items)
+        if any(len(self._held[stream]) > HELD_MAX_BYTES for stream in self._passed):
+            raise BadReportError("no report beside a mark")
+        while len(self._passed) == len(self._streams) and self._report is not None:
+            items.append(self._report)
+            self._report = None
+            self._passed.clear()
+            for stream in self._streams:
+                self._scan(stream, items)
+        return items
+
+    def rest(self) -> list[Frame]:
+        """Return what was held back, when the streams have ended without a report."""
+        return [Frame(stream, held) for stream, held in self._held.items() if held]
+
+    def _scan(self, stream: int, items: list[Frame | Report]) -> None:
+        data = self._held[stream]
+        if stream in self._passed or not data:
+            return
+        at = data.find(self._mark)
+        keep = at if at >= 0 else self._possible_mark(data)
+        if keep:
+            items.append(Frame(stream, data[:keep]))
+        self._held[stream] = data[keep:]
+        if at < 0:
+            return
+        after = at + len(self._mark)
+        if stream == self._streams[-1]:
+            end = data.find(b"\n", after)
+            if end < 0:
+                if len(data) - after > REPORT_MAX_BYTES:
+                    raise BadReportError("a report without end")
+                return
+            self._report = _parse(data[after:end])
+            after = end + 1
+        self._held[stream] = data[after:]
+        self._passed.add(stream)
+
+    def _possible_mark(self, data: bytes) -> int:
+        """Return where a mark may begin that the end of `data` cuts off."""
+        at = data.find(self._mark[:1], max(0, len(data) - len(self._mark) + 1))
+        while at >= 0:
+            if self._mark.startswith(data[at:]):
+                return at
+            at = data.find(self._mark[:1], at + 1)
+        return len(data)
+
+
+def _parse(line: bytes) -> Report:
+    try:
+        stage, status, ended, *figures = line.decode("ascii").split()
+        code = int(status)
+        cpu_ns, peak, kills = (None if figure == "-" else int(figure) for figure in figures)
+    except ValueError as exc:
+        raise BadReportError("not a report's fields") from exc
+    signaled = ended == "signaled"
+    return Report(
+        stage=stage,
+        code=None if signaled else code,
+        signal=code - SIGNAL_BASE if signaled else None,
+        cpu_s=None if cpu_ns is None else cpu_ns / 1e9,
+        peak_bytes=peak,
+        oom_kills=kills or 0,
+    )

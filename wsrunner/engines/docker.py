@@ -1,0 +1,585 @@
+"""The Docker engine: containers through aiodocker, their output from the attach stream.
+
+The one module that imports aiodocker. Formats and options are those of the Docker Engine API 1.41
+(Docker 20.10 and later). Must not know about runs, languages or sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import secrets
+import struct
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any, Self
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+
+from wsrunner.engines.base import STDERR, STDOUT, Box, Frame
+from wsrunner.errors import EngineUnavailableError, ImageMissingError
+
+log = logging.getLogger(__name__)
+
+LABEL_INSTANCE = "wsrunner.instance"
+LABEL_BOOT = "wsrunner.boot"
+LABEL_LIFE_S = "wsrunner.life_s"
+WORK_DIR = "/home/glot"
+USER_ID = 1000
+TMP_BYTES = 64 * 2**20
+NOFILE_MAX = 1024
+
+READ_HIGH_BYTES = 512 * 1024
+"""Unread output after which the attach stream is paused, so that the program blocks."""
+RECONNECT_S = 0.5
+ANSWER_S = 10.0
+"""How long the engine may take over small things, before it counts as hung."""
+START_S = 60.0
+OOM_EVENT_S = 0.5
+READY_S = 30.0
+REMOVAL_S = 30.0
+REMOVAL_POLL_S = 0.01
+SWEEP_AGE_S = 300
+RETRY_AFTER_S = 2.0
+
+_STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
+"""What the bootstrap takes for signals that it can't trap, or that the terminal's keys send."""
+
+_NOT_FOUND = 404
+_CONFLICT = 409
+_HEADER = struct.Struct(">BxxxL")
+_LAUNCH = (
+    'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$1" wsrunner "$2"; done'
+)
+_BOOTSTRAP = resources.files(__package__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
+
+
+@contextlib.asynccontextmanager
+async def _asked(doing: str, timeout_s: float | None = ANSWER_S) -> AsyncIterator[None]:
+    """Bound a request to the engine, and turn what it raises into `EngineUnavailableError`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError) as exc:
+        late = f"no answer in {timeout_s} s" if isinstance(exc, TimeoutError) else repr(exc)
+        reason = exc.message if isinstance(exc, aiodocker.DockerError) else str(exc) or late
+        raise EngineUnavailableError(
+            f"the container engine could not {doing}: {reason}", retry_after_s=RETRY_AFTER_S
+        ) from exc
+
+
+def _connect() -> aiodocker.Docker:
+    try:
+        return aiodocker.Docker(timeout=aiohttp.ClientTimeout(sock_connect=5))
+    except (AssertionError, ValueError) as exc:
+        raise EngineUnavailableError(
+            "no Docker engine found: neither DOCKER_HOST nor /run/docker.sock; "
+            "`wsrunner setup --with-deps` installs and starts one"
+        ) from exc
+
+
+class _FrameReader:
+    """Takes the attach stream's bytes from aiohttp as they come and hands out whole frames.
+
+    In place of aiodocker's own queue, which wakes its reader once per frame: an unbuffered writer
+    makes 100,000 frames a second, so frames of one read are parsed together and neighbours of one
+    stream joined.
+    """
+
+    def __init__(self, protocol: Any, *, tty: bool) -> None:
+        self._protocol = protocol
+        self._tty = tty
+        self._partial = bytearray()
+        self._frames: list[Frame] = []
+        self._unread_bytes = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.ended = False
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Called by aiohttp's protocol with each piece it received."""
+        if self._tty:
+            self._frames.append(Frame(STDOUT, bytes(data)))
+            self._unread_bytes += len(data)
+        else:
+            self._parse(data)
+        # Also while nobody waits for output: what comes meanwhile is then read at one go.
+        waited_for = self._waiter is not None
+        if not self._paused and (not waited_for or self._unread_bytes > READ_HIGH_BYTES):
+            self._paused = True
+            self._protocol.pause_reading()
+        self._wake()
+        return False, b""
+
+    def _parse(self, data: bytes) -> None:
+        if self._partial:
+            self._partial += data
+            data = bytes(self._partial)
+            self._partial.clear()
+        view = memoryview(data)
+        at, end = 0, len(data)
+        stream, pieces = 0, list[memoryview]()
+        while end - at >= _HEADER.size:
+            next_stream, size = _HEADER.unpack_from(data, at)
+            begin = at + _HEADER.size
+            if end - begin < size:
+                break
+            if next_stream != stream:
+                self._append(stream, pieces)
+                stream, pieces = next_stream, []
+            pieces.append(view[begin : begin + size])
+            at = begin + size
+        self._append(stream, pieces)
+        if at < end:
+            self._partial += view[at:]
+
+    def _append(self, stream: int, pieces: list[memoryview]) -> None:
+        if pieces:
+            joined = b"".join(pieces)
+            self._unread_bytes += len(joined)
+            self._frames.append(Frame(STDERR if stream == STDERR else STDOUT, joined))
+
+    def feed_eof(self) -> None:
+        """Called by aiohttp's protocol at the end of the stream."""
+        self.ended = True
+        self._wake()
+
+    def set_exception(self, exc: BaseException, *_: Any) -> None:
+        """Called by aiohttp's protocol when the connection broke: the same as its end here."""
+        del exc
+        self.feed_eof()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read(self, timeout_s: float | None) -> Sequence[Frame]:
+        """See `Container.read`."""
+        if not self._frames and not self.ended:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self._wake)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+            if not self._frames and not self.ended:
+                raise TimeoutError
+        frames, self._frames = self._frames, []
+        self._unread_bytes = 0
+        if self._paused:
+            self._paused = False
+            self._protocol.resume_reading()
+        return frames
+
+
+class DockerContainerSession:
+    """One started container and its attach stream; made by `DockerEngine.start`."""
+
+    def __init__(self, engine: DockerEngine, container: DockerContainer, *, tty: bool) -> None:
+        self._engine = engine
+        self._container = container
+        self._tty = tty
+        self._stream: Any = None
+        self._reader: _FrameReader
+        self._eof = False
+        self._destroyed: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<container {self.id[:12]} {'alive' if self.alive else 'ended'}>"
+
+    @property
+    def id(self) -> str:
+        """The engine's id of the container, 64 hexadecimal digits."""
+        return str(self._container.id)
+
+    @property
+    def alive(self) -> bool:
+        """See `Container.alive`."""
+        return not self._reader.ended and self._destroyed is None
+
+    @property
+    def unread_stdin_bytes(self) -> int:
+        """See `Container.unread_stdin_bytes`."""
+        transport = self._transport
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+    @property
+    def _transport(self) -> Any:
+        connection = self._stream._resp.connection  # noqa: SLF001 - aiodocker has no other way in
+        return None if connection is None else connection.transport
+
+    async def attach(self) -> None:
+        """Connect to the container's streams; must come before its start, or output is lost."""
+        # On a terminal the engine looks for keys that detach, by default ^P ^Q: a client's input,
+        # or a file with these bytes, would end the run. There is no way to have none.
+        detach_keys = ",".join(("ctrl-^", *secrets.token_hex(16)))
+        stream = self._container.attach(
+            stdin=True, stdout=True, stderr=True, detach_keys=detach_keys
+        )
+        self._stream = stream
+        await stream._init()  # noqa: SLF001 - opens the connection without reading from it
+        protocol = stream._resp.connection.protocol  # type: ignore[union-attr]  # noqa: SLF001
+        self._reader = _FrameReader(protocol, tty=self._tty)
+        protocol.set_parser(self._reader, self._reader)  # type: ignore[union-attr]
+
+    async def ready(self) -> None:
+        """Wait until the bootstrap has put the terminal into the mode that its request needs."""
+        async with asyncio.timeout(READY_S):
+            await self._reader.read(None)
+
+    def write(self, data: bytes) -> None:
+        """See `Container.write`."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._eof:
+            raise EngineUnavailableError("the container takes no more input")
+        transport.write(data)
+
+    async def drain(self) -> None:
+        """See `Container.drain`."""
+        connection = self._stream._resp.connection  # noqa: SLF001
+        if connection is not None and connection.protocol is not None:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                await connection.protocol._drain_helper()  # noqa: SLF001
+
+    def write_eof(self) -> None:
+        """See `Container.write_eof`. With a terminal there is no half-close: sends ^D instead."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._eof:
+            return
+        if self._tty:
+            transport.write(b"\x04")
+        else:
+            self._eof = True
+            transport.write_eof()
+
+    async def read(self, timeout_s: float | None = None) -> Sequence[Frame]:
+        """See `Container.read`."""
+        return await self._reader.read(timeout_s)
+
+    async def signal(self, name: str) -> None:
+        """See `Container.signal`."""
+        async with _asked(f"send {name}"):
+            await self._container.kill(signal=_STAND_INS.get(name, name))
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """See `Container.resize`."""
+        async with _asked("resize the terminal"):
+            await self._container.resize(h=rows, w=columns)
+
+    async def oom_killed(self) -> bool:
+        """See `Container.oom_killed`."""
+        return await self._engine.saw_oom(self.id)
+
+    async def destroy(self) -> None:
+        """See `Container.destroy`."""
+        if self._destroyed is None:
+            self._destroyed = asyncio.create_task(self._destroy())
+        await asyncio.shield(self._destroyed)
+
+    async def _destroy(self) -> None:
+        # First, as the engine removes no container whose stream it can't get rid of: after a client
+        # that did not read, the stream is paused and full.
+        self._detach()
+        try:
+            await self._engine.remove(self.id)
+        except EngineUnavailableError as exc:
+            log.warning("container %s is left to the sweep: %s", self.id[:12], exc)
+        finally:
+            self._engine.forget(self)
+
+    def _detach(self) -> None:
+        """Cut the attach stream, whatever waits in it; a reader finds its end."""
+        response = None if self._stream is None else self._stream._resp  # noqa: SLF001
+        if response is None:
+            return
+        if self._transport is not None:
+            self._transport.abort()
+        self._stream._closed = True  # noqa: SLF001
+        response.close()
+        self._reader.feed_eof()
+
+
+class DockerEngine:
+    """Docker (or what speaks its API) at ``DOCKER_HOST``, else at the local socket.
+
+    Args:
+        instance: Name on the labels of its containers; `sweep` removes what an earlier process of
+            the same name left.
+        runtime: The engine's name of the OCI runtime, such as ``runc``.
+        life_s: Seconds after which none of its containers can be in use any more.
+    """
+
+    def __init__(self, *, instance: str, runtime: str = "runc", life_s: float = math.inf) -> None:
+        self._instance = instance
+        self._boot = secrets.token_hex(8)
+        self._runtime = runtime
+        self._life_s = life_s
+        self._docker: aiodocker.Docker
+        self._live: dict[str, DockerContainerSession] = {}
+        self._creations: set[asyncio.Task[DockerContainerSession]] = set()
+        self._listeners: list[Callable[[], None]] = []
+        self._images: dict[str, str] | None = None
+        self._changes = 0
+        self._oom_ids: deque[str] = deque(maxlen=1000)
+        self._oom_seen = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._watching = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._docker = _connect()
+        # Each run holds a connection for its attach stream; aiohttp's default stops at 100.
+        self._docker.connector._limit = 0  # noqa: SLF001 - aiodocker builds the connector itself
+        self._watcher = asyncio.create_task(self._watch(), name="engine events")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        # What a cancelled run left half created becomes a session yet.
+        await asyncio.gather(*self._creations, return_exceptions=True)
+        await asyncio.gather(*(session.destroy() for session in list(self._live.values())))
+        await self._docker.close()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """See `Engine.on_change`."""
+        self._listeners.append(listener)
+
+    async def ping(self) -> None:
+        """See `Engine.ping`.
+
+        On a connection of its own, as an engine that is stopping still serves those it has.
+        """
+        async with _asked("answer"), _connect() as docker, docker._query("_ping"):  # noqa: SLF001
+            pass
+
+    async def name(self) -> str:
+        """See `Engine.name`."""
+        async with _asked("say who it is"):
+            info = await self._docker.system.info()
+        return str(info["ID"])
+
+    async def images(self) -> Mapping[str, str]:
+        """See `Engine.images`. Asked again only after the engine reported a change."""
+        # Without the event stream a change would go unnoticed, so nothing is kept then.
+        if self._images is not None and self._watching.is_set():
+            return self._images
+        changes = self._changes
+        async with _asked("list its images"):
+            listed = await self._docker.images.list()
+        images = {tag: image["Id"] for image in listed for tag in image.get("RepoTags") or ()}
+        if changes == self._changes:
+            self._images = images
+        return images
+
+    async def start(self, box: Box) -> DockerContainerSession:
+        """See `Engine.start`."""
+        creation = asyncio.create_task(self._start(box))
+        self._creations.add(creation)
+        creation.add_done_callback(self._creations.discard)
+        try:
+            return await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            # The engine may be half way through: let it finish, then remove what came of it.
+            creation.add_done_callback(self._discard)
+            raise
+
+    async def _start(self, box: Box) -> DockerContainerSession:
+        async with _asked("start a container", START_S):
+            try:
+                name = f"wsrunner-{secrets.token_hex(6)}"
+                container = await self._docker.containers.create(self._config(box), name=name)
+            except aiodocker.DockerError as exc:
+                if exc.status == _NOT_FOUND:
+                    raise ImageMissingError(f"the engine has no image {box.image}") from exc
+                raise
+            session = DockerContainerSession(self, container, tty=box.tty)
+            self._live[session.id] = session
+            try:
+                await session.attach()
+                await container.start()
+                if box.tty:
+                    await session.ready()
+            except BaseException:
+                await session.destroy()
+                raise
+        return session
+
+    def _discard(self, creation: asyncio.Task[DockerContainerSession]) -> None:
+        if not creation.cancelled() and creation.exception() is None:
+            asyncio.ensure_future(creation.result().destroy())  # noqa: RUF006 - kept in the session
+
+    def _config(self, box: Box) -> dict[str, Any]:
+        """Return the body of ``POST /containers/create``: every limit of the sandbox."""
+        own = f"uid={USER_ID},gid={USER_ID},mode=0755"
+        return {
+            "Image": box.image,
+            "Entrypoint": ["sh", "-c", _LAUNCH, "wsrunner"],
+            "Cmd": [_BOOTSTRAP, "tty" if box.tty else "pipes"],
+            "User": f"{USER_ID}:{USER_ID}",
+            "WorkingDir": WORK_DIR,
+            "Env": [f"HOME={WORK_DIR}", "LANG=C.UTF-8", *(["TERM=xterm-256color"] * box.tty)],
+            "Labels": {
+                LABEL_INSTANCE: self._instance,
+                LABEL_BOOT: self._boot,
+                LABEL_LIFE_S: f"{self._life_s:g}",
+            },
+            "Hostname": "wsrunner",
+            "Tty": box.tty,
+            "OpenStdin": True,
+            "StdinOnce": True,
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "NetworkDisabled": True,
+            # When the engine stops: SIGTERM would reach the program and look like its own end.
+            "StopSignal": "SIGKILL",
+            "HostConfig": {
+                "AutoRemove": True,
+                "NetworkMode": "none",
+                "Runtime": self._runtime,
+                "LogConfig": {"Type": "none"},
+                "ReadonlyRootfs": True,
+                "CapDrop": ["ALL"],
+                "SecurityOpt": ["no-new-privileges"],
+                "ShmSize": TMP_BYTES,
+                "Memory": box.memory_bytes,
+                "MemorySwap": box.memory_bytes,
+                "PidsLimit": box.pids,
+                "NanoCpus": round(box.cpus * 1e9),
+                "Tmpfs": {
+                    "/tmp": f"rw,noexec,nosuid,nodev,size={TMP_BYTES},mode=1777",  # noqa: S108
+                    WORK_DIR: f"rw,exec,nosuid,nodev,size={box.disk_bytes},{own}",
+                },
+                "Ulimits": [
+                    {"Name": "core", "Soft": 0, "Hard": 0},
+                    {"Name": "nofile", "Soft": NOFILE_MAX, "Hard": NOFILE_MAX},
+                    {"Name": "fsize", "Soft": box.disk_bytes, "Hard": box.disk_bytes},
+                ],
+            },
+        }
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove a container and wait until it is gone; fine if it is already.
+
+        Raises:
+            EngineUnavailableError: The engine does not answer.
+        """
+        container = self._docker.containers.container(container_id)
+        async with _asked("remove a container", REMOVAL_S):
+            try:
+                await container.delete(force=True, v=True)
+            except aiodocker.DockerError as exc:
+                if exc.status == _NOT_FOUND:
+                    return
+                if exc.status != _CONFLICT:
+                    raise
+                # Already on its way out, as AutoRemove does when the bootstrap has ended. Asked for
+                # again and again: a wait for the condition "removed" that comes an instant too late
+                # is never answered (seen with Docker 20.10, rarely).
+                async with asyncio.timeout(REMOVAL_S):
+                    while await self._exists(container):
+                        await asyncio.sleep(REMOVAL_POLL_S)
+
+    @staticmethod
+    async def _exists(container: DockerContainer) -> bool:
+        try:
+            await container.show()
+        except aiodocker.DockerError as exc:
+            return exc.status != _NOT_FOUND
+        return True
+
+    def forget(self, session: DockerContainerSession) -> None:
+        """Take a destroyed container off the list of those in use."""
+        self._live.pop(session.id, None)
+
+    async def sweep(self) -> int:
+        """See `Engine.sweep`.
+
+        Removes what an earlier process of this instance left; of any instance, what never started
+        or has ended, yet was not removed, and what has outlived the label that says how long it can
+        be in use. An instance's death closes its containers' stdin, which ends the warm ones, and
+        the bootstrap ends the others at their wall-clock limit, unless the program has killed its
+        watchdog: those are left to the label.
+        """
+        filters = json.dumps({"label": [LABEL_INSTANCE]})
+        async with _asked("list its containers"):
+            listed = await self._docker.containers.list(all=True, filters=filters)
+        stale = [entry.id for entry in listed if self._is_stale(entry)]
+        for container_id in stale:
+            await self.remove(container_id)
+        if stale:
+            log.info("removed %d containers left behind", len(stale))
+        return len(stale)
+
+    def _is_stale(self, entry: Any) -> bool:
+        if entry.id in self._live:
+            return False
+        labels = entry["Labels"]
+        age_s = time.time() - entry["Created"]
+        old: bool = age_s > SWEEP_AGE_S
+        if labels.get(LABEL_INSTANCE) == self._instance:
+            return old or bool(labels.get(LABEL_BOOT) != self._boot)
+        if age_s > float(labels.get(LABEL_LIFE_S, "inf")):
+            return True
+        return old and bool(entry["State"] != "running")
+
+    async def saw_oom(self, container_id: str) -> bool:
+        """Whether the engine reported an out-of-memory kill in a container; waits a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OOM_EVENT_S):
+                while container_id not in self._oom_ids:
+                    self._oom_seen.clear()
+                    await self._oom_seen.wait()
+        return container_id in self._oom_ids
+
+    async def _watch(self) -> None:
+        """Follow the engine's events for ever; a broken stream means the engine went away."""
+        while True:
+            with contextlib.suppress(EngineUnavailableError):
+                async for event in self._events():
+                    self._take(event)
+            if self._watching.is_set():
+                log.warning("lost the container engine; trying again every %g s", RECONNECT_S)
+            self._watching.clear()
+            self._images = None
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _events(self) -> AsyncIterator[dict[str, Any]]:
+        filters = {"type": ["container", "image"], "event": [
+            "oom", "pull", "tag", "untag", "delete", "import", "load",
+        ]}  # fmt: skip
+        events = self._docker._query(  # noqa: SLF001 - subscribe() hides a broken stream
+            "events",
+            params={"filters": json.dumps(filters)},
+            timeout=aiohttp.ClientTimeout(sock_connect=5),
+        )
+        async with _asked("report events", timeout_s=None), events as response:
+            self._watching.set()
+            self._changed()
+            async for line in response.content:
+                yield json.loads(line)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event.get("Type") == "image":
+            self._changed()
+        elif event.get("Action") == "oom":
+            self._oom_ids.append(event["Actor"]["ID"])
+            self._oom_seen.set()
+
+    def _changed(self) -> None:
+        self._images = None
+        self._changes += 1
+        for listener in self._listeners:
+            listener()

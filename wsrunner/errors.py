@@ -1,0 +1,116 @@
+"""The error tree: whose fault it is, and which wire code says so.
+
+Owns every error a client can be told about. Imports nothing of wsrunner, so that everything may
+import it. Foreign exceptions are wrapped into one of these where they come in (``raise … from``).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WsrunnerError(Exception):
+    """Base of all errors that reach a client as ``{"type":"error"}``.
+
+    Args:
+        message: What is wrong, naming the value, the limit and the unit.
+        path: The place in the client's message, such as ``$.files[0].name``; None if no one place.
+        retry_after_s: Seconds after which the same request may succeed; None if waiting won't help.
+    """
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(
+        self, message: str, *, path: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.retry_after_s = retry_after_s
+
+
+class ClientError(WsrunnerError):
+    """The request itself is wrong: sending it again changes nothing."""
+
+    code = "bad_message"
+
+
+class BadMessageError(ClientError):
+    """Not JSON, an unknown field, a wrong type, a value that makes no sense."""
+
+
+class TooLargeError(ClientError):
+    """A message, a file or buffered stdin beyond its size limit."""
+
+    code = "too_large"
+
+
+class UnknownLanguageError(ClientError):
+    """Neither a catalogue id nor an alias."""
+
+    code = "unknown_language"
+
+
+class LimitOutOfRangeError(ClientError):
+    """A run limit above what the server allows, or not positive."""
+
+    code = "limit_out_of_range"
+
+
+class ImageMissingError(ClientError):
+    """The language is known but its image is not on this engine."""
+
+    code = "image_missing"
+
+
+class IdBusyError(ClientError):
+    """The run id is still live on this socket."""
+
+    code = "busy"
+
+
+class NoSuchRunError(ClientError):
+    """A stdin, eof, signal, resize or cancel for a run that is not live."""
+
+    code = "no_such_run"
+
+
+class BusyError(WsrunnerError):
+    """The request is fine, now is not the time: try again after `retry_after_s`."""
+
+
+class QueueFullError(BusyError):
+    """The bounded queue holds no further waiter."""
+
+    code = "queue_full"
+
+
+class RateLimitedError(BusyError):
+    """This client starts runs faster than it may."""
+
+    code = "rate_limited"
+
+
+class GateUnavailableError(BusyError):
+    """The gate's backend can't be reached, so nothing new may start."""
+
+    code = "gate_unavailable"
+
+
+class EngineUnavailableError(BusyError):
+    """The container engine does not answer."""
+
+    code = "engine_unavailable"
+
+
+class DrainingError(BusyError):
+    """The server is about to stop and takes no new runs."""
+
+    code = "draining"
+
+
+class SetupError(Exception):
+    """A setting or the machine is not as it must be; the message says what to do.
+
+    For the operator at the command line only; never sent to a client.
+    """

@@ -1,0 +1,321 @@
+"""The catalogue of languages: names, images, and the command lines that build and run a program.
+
+Owns ``languages.toml`` and the form of an operator's own file. Imports only `errors`; knows nothing
+of engines: which images are present is `images`' business.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Container, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from wsrunner.errors import SetupError, UnknownLanguageError
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9+#._-]{0,63}$",
+        description="Lower case, 1 to 64 characters of a-z 0-9 + # . _ -",
+    ),
+]
+Line = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00\n]+$")]
+Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Image = Annotated[str, Meta(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$", max_length=255)]
+
+_NAME_MAX = 64
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
+_ALLOWED = {
+    "prepare": {"file", "stem"},
+    "build": {"file", "stem", "sources", "extra"},
+    "run": {"file", "stem"},
+    "live": {"file", "stem", "run"},
+}
+
+
+class Commands(NamedTuple):
+    """The shell lines of one run, each for ``sh -c`` in the work directory.
+
+    Attributes:
+        build: To run first, in this order, until one fails; empty where nothing is built.
+        run: A simple command: ``exec`` may stand before it and quoted arguments after it.
+    """
+
+    build: tuple[str, ...]
+    run: str
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a local image is made of.
+
+    Attributes:
+        packages: Debian packages, beside the essential ones.
+        commands: Shell lines run as root inside the image's root directory afterwards.
+        size_mb: The image's size as measured, in MB; large ones are built first.
+    """
+
+    packages: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+    size_mb: int = 300
+
+
+class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One language; `build`, `run` and `live` are templates, see ``languages.toml``.
+
+    Attributes:
+        id: What clients and URLs say.
+        name: What people read.
+        image: The preferred image, with its tag.
+        file: The main file's name where the client sends only code.
+        run: The run command, a simple command.
+        aliases: Further names, in any case.
+        prepare: Shell lines before the build.
+        build: Shell lines that build the program.
+        extension: Extension, without the dot, of files that belong into ``{sources}``.
+        order: ``main-first``, or ``reversed`` for compilers that want the used before the user.
+        live: The run command made to send its lines at once.
+        env: Environment variables for build and run.
+        version: Shell line that prints the toolchain's version.
+        local_image: The image `wsrunner images build` makes for it; empty if there is no recipe.
+    """
+
+    id: Name
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    image: Image
+    file: Annotated[str, Meta(pattern=r"^[^/\x00-\x1f-][^/\x00-\x1f]*$")]
+    run: Line
+    aliases: tuple[Name, ...] = ()
+    prepare: tuple[Line, ...] = ()
+    build: tuple[Line, ...] = ()
+    extension: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]*$")] = ""
+    order: Literal["main-first", "reversed"] = "main-first"
+    live: Line = "{run}"
+    env: dict[Variable, str] = {}
+    version: str = ""
+    local_image: str = ""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that can run it, the preferred one first."""
+        return (self.image, self.local_image) if self.local_image else (self.image,)
+
+    def choose(self, present: Container[str]) -> str | None:
+        """Return the preferred image among those present, None if there is none."""
+        return next((image for image in self.images if image in present), None)
+
+    def facts(self, present: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what ``GET /v1/languages`` tells of it.
+
+        Args:
+            present: The images on the engine by name with tag; None if that is unknown.
+        """
+        commands = msgspec.structs.replace(self, live="{run}").commands()
+        image = self.choose(present or ())
+        return {
+            "id": self.id,
+            "name": self.name,
+            "aliases": self.aliases,
+            "file": self.file,
+            "build": commands.build,
+            "run": commands.run,
+            "image": image or self.image,
+            "present": None if present is None else image is not None,
+        }
+
+    def commands(self, files: Sequence[str] = ()) -> Commands:
+        """Return the command lines for a program of these files.
+
+        Args:
+            files: Names relative to the work directory, the main file first; the language's own
+                main file if empty.
+        """
+        names = [_argument(name) for name in (files or (self.file,))]
+        main, extras = names[0], [n for n in names[1:] if _has_extension(n, self.extension)]
+        sources = [main, *extras]
+        if self.order == "reversed":
+            sources.reverse()
+        words = {
+            "file": shlex.quote(main),
+            "stem": shlex.quote(_stem(main)),
+            "sources": shlex.join(sources),
+        }
+        words["run"] = _fill(self.run, words)
+        build = [_fill(line, words) for line in self.prepare]
+        for line in self.build:
+            if "{extra}" in line:
+                build += [_fill(line, words | {"extra": shlex.quote(extra)}) for extra in extras]
+            else:
+                build.append(_fill(line, words))
+        return Commands(tuple(build), _fill(self.live, words))
+
+
+class Catalogue:
+    """All languages by id and alias, and the recipes of local images.
+
+    Args:
+        languages: By id, in the order in which they are listed.
+        recipes: By the base name of the image they stand in for.
+
+    Raises:
+        SetupError: Two languages claim one name.
+    """
+
+    def __init__(self, languages: Mapping[str, Language], recipes: Mapping[str, Recipe]) -> None:
+        self.languages = languages
+        self.recipes = recipes
+        self._ids: dict[str, str] = {}
+        for language in languages.values():
+            for name in (language.id, *language.aliases):
+                owner = self._ids.setdefault(name, language.id)
+                if owner != language.id:
+                    raise SetupError(f"language {language.id}: {name!r} already names {owner}")
+
+    def __iter__(self) -> Iterator[Language]:
+        return iter(self.languages.values())
+
+    def __len__(self) -> int:
+        return len(self.languages)
+
+    def find(self, name: str) -> Language:
+        """Return the language with this id or alias, in any case.
+
+        Raises:
+            UnknownLanguageError: There is none; the message names the closest.
+        """
+        key = self._ids.get(name) or self._ids.get(name.strip().lower())
+        if key is None:
+            shown = name if len(name) <= _NAME_MAX else name[: _NAME_MAX - 3] + "..."
+            close = get_close_matches(shown.strip().lower(), self._ids, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UnknownLanguageError(f"no language {shown!r}{hint}", path="$.language")
+        return self.languages[key]
+
+    def recipe(self, language: Language) -> Recipe | None:
+        """Return the recipe of the language's local image, None if it has none."""
+        if not language.local_image:
+            return None
+        return self.recipes[image_base(language.local_image)]
+
+
+def image_base(image: str) -> str:
+    """Return ``clang`` for ``glot/clang:latest``."""
+    return image.rpartition("/")[2].partition("@")[0].partition(":")[0]
+
+
+def load(path: str | Path | None = None) -> Catalogue:
+    """Read the built-in catalogue and, over it, an operator's file.
+
+    Args:
+        path: A TOML file with tables ``[language.<id>]``. For an id of the catalogue the given keys
+            replace the built-in ones, and with ``image`` that image alone is used. A new id needs
+            ``image``, ``file`` and ``run``. None or the empty string for no file.
+
+    Raises:
+        SetupError: The file can't be read or is wrong; names the file, the language and the key.
+    """
+    tables, recipes = _builtin()
+    if not path:
+        return Catalogue({key: _language(table, "") for key, table in tables.items()}, recipes)
+    merged = dict(tables)
+    given = _read(Path(path))
+    for key, table in given.items():
+        derived = sorted({"id", "local_image"} & set(table))
+        if derived:
+            raise SetupError(f"{path}: language {key}: unknown key {derived[0]!r}")
+        base = dict(merged.get(key, {"id": key, "name": key}))
+        if "image" in table:
+            base.pop("local_image", None)
+        merged[key] = base | table
+    languages = {
+        key: _language(table, f"{path}: language {key}: " if key in given else "")
+        for key, table in merged.items()
+    }
+    try:
+        return Catalogue(languages, recipes)
+    except SetupError as exc:
+        raise SetupError(f"{path}: {exc}") from exc
+
+
+@cache
+def _builtin() -> tuple[dict[str, dict[str, Any]], dict[str, Recipe]]:
+    text = resources.files("wsrunner").joinpath("languages.toml").read_text(encoding="utf-8")
+    data = tomllib.loads(text)
+    recipes = msgspec.convert(data["recipe"], dict[str, Recipe])
+    tables = {}
+    for key, table in data["language"].items():
+        base = image_base(table["image"])
+        local = f"wsrunner/{base}:debian" if base in recipes else ""
+        tables[key] = {"id": key, **table, "local_image": local}
+    return tables, recipes
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables of an operator's file by language id."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SetupError(f"can't read {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SetupError(f"{path} is not valid TOML: {exc}") from exc
+    unknown = sorted(set(data) - {"language"})
+    if unknown:
+        raise SetupError(
+            f"{path}: unknown key {unknown[0]!r}; languages are [language.<id>] tables"
+        )
+    tables = data.get("language", {})
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise SetupError(f"{path}: languages are [language.<id>] tables")
+    return tables
+
+
+def _language(table: Mapping[str, Any], where: str) -> Language:
+    """Check one merged table; `where` names file and language in the error."""
+    if where:
+        for key in ("image", "file", "run"):
+            if key not in table:
+                raise SetupError(f"{where}key {key!r} is missing")
+    if "aliases" in table and isinstance(table["aliases"], list):
+        lower = [a.lower() if isinstance(a, str) else a for a in table["aliases"]]
+        table = {**table, "aliases": lower}
+    try:
+        language = msgspec.convert(table, Language)
+    except msgspec.ValidationError as exc:
+        reason, _, place = str(exc).partition(" - at ")
+        shown = place.strip("`$.")
+        raise SetupError(f"{where}{shown + ': ' if shown else ''}{reason}") from exc
+    for key, allowed in _ALLOWED.items():
+        value = getattr(language, key)
+        for line in (value,) if isinstance(value, str) else value:
+            wrong = sorted(set(_PLACEHOLDER.findall(line)) - allowed)
+            if wrong:
+                known = ", ".join(f"{{{word}}}" for word in sorted(allowed))
+                raise SetupError(f"{where}{key}: {{{wrong[0]}}} is none of {known}")
+    return language
+
+
+def _fill(line: str, words: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: words[match[1]], line)
+
+
+def _argument(name: str) -> str:
+    """Keep a file whose name begins with a dash from being taken for an option."""
+    return f"./{name}" if name.startswith("-") else name
+
+
+def _stem(name: str) -> str:
+    head, slash, tail = name.rpartition("/")
+    stem = tail.rpartition(".")[0] or tail
+    return head + slash + stem
+
+
+def _has_extension(name: str, extension: str) -> bool:
+    return bool(extension) and name.endswith(f".{extension}")

@@ -1,0 +1,274 @@
+"""The live feed for operators, ``WS /v1/monitor``: what runs, what waits, what has been.
+
+Owns the record of this process's last hour and the messages of the feed. Never holds code or
+output.
+
+The server sends a ``state`` at once and each second, and a ``run`` for every run that ends; the
+operator may send ``cancel`` and ``slots``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from wsrunner import protocol
+from wsrunner.errors import BadMessageError, NoSuchRunError, WsrunnerError
+from wsrunner.outlet import Outlet
+from wsrunner.run import Run, Runner, SinkClosedError
+
+EVERY_S = 1.0
+RUNS_KEPT = 200
+MINUTES_KEPT = 60
+MINUTE_S = 60
+
+
+class LiveRun(msgspec.Struct, kw_only=True, frozen=True):
+    """A run that has not ended. `age_s` is since it came."""
+
+    run: str
+    language: str
+    stage: str
+    age_s: float
+
+
+class EndedRun(msgspec.Struct, kw_only=True, frozen=True, tag="run"):
+    """A run that has ended; `at` is Unix time in seconds."""
+
+    run: str
+    language: str
+    at: float
+    stage: str
+    reason: str
+    code: int | None
+    signal: str | None
+    queued_ms: float
+    wall_ms: float
+    first_output_ms: float | None
+
+
+class Minute(msgspec.Struct, kw_only=True, frozen=True):
+    """One minute of the last hour; `at` is its beginning in Unix time, the rest null if no run."""
+
+    at: int
+    runs: int
+    queued_ms_p95: float | None
+    first_output_ms_p50: float | None
+    first_output_ms_p95: float | None
+
+
+class Warm(msgspec.Struct, kw_only=True, frozen=True):
+    """Spare containers of one kind."""
+
+    image: str
+    tty: bool
+    count: int
+
+
+class EngineUse(msgspec.Struct, kw_only=True, frozen=True):
+    """One engine's slots; `slots` is null where only the gate's bound it."""
+
+    name: str
+    held: int
+    slots: int | None
+
+
+class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
+    """Everything at one moment. `error` says what can't be reached, if anything.
+
+    `recent` holds the last runs that ended, oldest first; in a socket's first state only, as later
+    ones come as ``run``.
+    """
+
+    at: float
+    slots: int | None
+    held: int | None
+    waiting: int | None
+    queue_max: int | None
+    replicas: int | None
+    engines: list[EngineUse]
+    warm: list[Warm]
+    pool_hits: int
+    pool_misses: int
+    draining: bool
+    live: list[LiveRun]
+    minutes: list[Minute]
+    error: str | None
+    recent: list[EndedRun] | UnsetType = UNSET
+
+
+class CancelRun(msgspec.Struct, tag="cancel", forbid_unknown_fields=True, frozen=True):
+    """End a run of this replica; it exits as ``cancelled``."""
+
+    run: str
+
+
+class SetSlots(msgspec.Struct, tag="slots", forbid_unknown_fields=True, frozen=True):
+    """Change N for all replicas."""
+
+    slots: Annotated[int, Meta(ge=1, le=100_000)]
+
+
+Command = CancelRun | SetSlots
+
+_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_encoder = msgspec.json.Encoder()
+
+
+class Monitor:
+    """The record of this process, and the sockets that follow it.
+
+    Args:
+        runner: Whose runs are shown; their ends are taken from `runner.on_ended`.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._recent: deque[EndedRun] = deque(maxlen=RUNS_KEPT)
+        self._hour: deque[EndedRun] = deque()
+        self._followers: set[asyncio.Queue[EndedRun]] = set()
+        runner.on_ended = self._ended
+
+    def _ended(self, run: Run, event: protocol.Exit) -> None:
+        ended = EndedRun(
+            run=run.run_id,
+            language=run.language,
+            at=time.time(),
+            stage=event.stage,
+            reason=event.reason,
+            code=event.code,
+            signal=event.signal,
+            queued_ms=event.queued_ms,
+            wall_ms=event.wall_ms,
+            first_output_ms=run.first_output_ms,
+        )
+        self._recent.append(ended)
+        self._hour.append(ended)
+        while self._hour[0].at < ended.at - MINUTES_KEPT * MINUTE_S:
+            self._hour.popleft()
+        for queue in self._followers:
+            # A follower that is behind sees the run in the next state.
+            with contextlib.suppress(asyncio.QueueFull):
+                queue.put_nowait(ended)
+
+    async def state(self, *, recent: bool) -> State:
+        """Return everything at this moment, with the last runs if asked for."""
+        runner, pool, error, gate = self._runner, self._runner.pool, None, None
+        try:
+            await runner.engine.ping()
+            gate = await runner.gate.state()
+        except WsrunnerError as exc:
+            error = exc.message
+        now = time.time()
+        return State(
+            at=now,
+            slots=gate.slots if gate else None,
+            held=gate.held if gate else None,
+            waiting=gate.waiting if gate else None,
+            queue_max=gate.queue_max if gate else None,
+            replicas=gate.replicas if gate else None,
+            engines=[
+                EngineUse(name=name, held=engine.held, slots=engine.slots)
+                for name, engine in (gate.engines.items() if gate else ())
+            ],
+            warm=[
+                Warm(image=image, tty=tty, count=count)
+                for (image, tty), count in pool.sizes().items()
+            ],
+            pool_hits=pool.hits,
+            pool_misses=pool.misses,
+            draining=runner.draining,
+            live=[
+                LiveRun(run=run.run_id, language=run.language, stage=run.stage, age_s=run.age_s())
+                for run in list(runner.live.values())[:RUNS_KEPT]
+            ],
+            minutes=self._minutes(now),
+            error=error,
+            recent=list(self._recent) if recent else UNSET,
+        )
+
+    def _minutes(self, now: float) -> list[Minute]:
+        by_minute: dict[int, list[EndedRun]] = {}
+        for ended in self._hour:
+            by_minute.setdefault(int(ended.at) // MINUTE_S, []).append(ended)
+        last = int(now) // MINUTE_S
+        minutes = []
+        for minute in range(last - MINUTES_KEPT + 1, last + 1):
+            runs = by_minute.get(minute, [])
+            first = [run.first_output_ms for run in runs if run.first_output_ms is not None]
+            minutes.append(
+                Minute(
+                    at=minute * MINUTE_S,
+                    runs=len(runs),
+                    queued_ms_p95=_percentile([run.queued_ms for run in runs], 0.95),
+                    first_output_ms_p50=_percentile(first, 0.5),
+                    first_output_ms_p95=_percentile(first, 0.95),
+                )
+            )
+        return minutes
+
+    async def converse(self, connection: ServerConnection) -> None:
+        """Serve one operator's socket until it closes."""
+        outlet = Outlet(connection, self._runner.settings.slow_client_s)
+        queue: asyncio.Queue[EndedRun] = asyncio.Queue(RUNS_KEPT)
+        self._followers.add(queue)
+        feed = asyncio.create_task(self._feed(outlet, queue))
+        try:
+            async for message in connection:
+                try:
+                    await self._obey(message)
+                except WsrunnerError as exc:
+                    await outlet.send(protocol.encode(protocol.error_event(exc)))
+        except (ConnectionClosed, SinkClosedError):
+            pass
+        finally:
+            self._followers.discard(queue)
+            feed.cancel()
+            with contextlib.suppress(asyncio.CancelledError, SinkClosedError):
+                await feed
+
+    async def _feed(self, outlet: Outlet, queue: asyncio.Queue[EndedRun]) -> None:
+        first = True
+        while True:
+            await outlet.send(_encoder.encode(await self.state(recent=first)).decode())
+            first = False
+            deadline = time.monotonic() + EVERY_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    while time.monotonic() < deadline:
+                        await outlet.send(_encoder.encode(await queue.get()).decode())
+
+    async def _obey(self, message: str | bytes) -> None:
+        """Carry out an operator's command.
+
+        Raises:
+            WsrunnerError: It is not one, or can't be carried out.
+        """
+        try:
+            command = _decoder.decode(message)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            raise BadMessageError(f"not a command of the monitor: {exc}", path="$") from exc
+        match command:
+            case CancelRun(run=run_id):
+                run = self._runner.live.get(run_id)
+                if run is None:
+                    raise NoSuchRunError(f"no run {run_id!r} is live on this replica", path="$.run")
+                run.end("cancelled")
+            case SetSlots(slots=slots):
+                await self._runner.gate.resize(slots)
+
+
+def _percentile(values: list[float], share: float) -> float | None:
+    """Return the value below which `share` of the values lie (nearest rank), None of none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,0 +1,178 @@
+"""What a request asks for, checked: an order that a run can carry out.
+
+Owns the merge of a client's request with the catalogue, the server's limits and the images that are
+present. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET
+
+from wsrunner import protocol
+from wsrunner.engines.base import Box
+from wsrunner.engines.bootstrap import Plan
+from wsrunner.errors import ImageMissingError, LimitOutOfRangeError
+from wsrunner.languages import Catalogue, Language
+from wsrunner.settings import Settings
+
+MEMORY_MIN_MB = 16
+PIDS_MIN = 8
+KIB = 1024
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request that has been checked: all that a run needs to know.
+
+    Attributes:
+        language: The catalogue's id.
+        box: The container it needs.
+        plan: What the container is to do.
+        stdin: All of stdin, or None if it stays open.
+        output_max_bytes: Output to deliver at most.
+    """
+
+    language: str
+    box: Box
+    plan: Plan
+    stdin: bytes | None
+    output_max_bytes: int
+
+    def size_bytes(self) -> int:
+        """Return what it keeps in memory, roughly: files and stdin."""
+        return sum(map(len, self.plan.files.values())) + len(self.stdin or b"")
+
+
+def make_order(
+    request: protocol.RunRequest,
+    *,
+    catalogue: Catalogue,
+    settings: Settings,
+    present: Mapping[str, str],
+) -> Order:
+    """Check a request and say what is to be run.
+
+    Args:
+        request: As decoded.
+        catalogue: The languages.
+        settings: The server's limits.
+        present: The engine's images, by name with tag.
+
+    Raises:
+        UnknownLanguageError, LimitOutOfRangeError, ImageMissingError, BadMessageError: It can't be
+            run; the message says why.
+    """
+    language = catalogue.find(request.language)
+    limits = _limits(request.limits, settings)
+    files = _files(request, language)
+    image = choose_image(language, present)
+    commands = language.commands(list(files))
+    plan = Plan(
+        files=files,
+        build=commands.build,
+        run=commands.run if request.command is UNSET else request.command,
+        shell=request.command is not UNSET,
+        wall_s=limits.wall_s,
+        cpu_s=limits.cpu_s,
+        args=request.args,
+        live_env=language.env,
+        env=request.env,
+        window=None if request.tty is UNSET else (request.tty.columns, request.tty.rows),
+    )
+    return Order(
+        language=language.id,
+        box=limits.box(image, tty=request.tty is not UNSET),
+        plan=plan,
+        stdin=None if request.stdin is UNSET else request.stdin.encode(),
+        output_max_bytes=limits.output_bytes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    wall_s: float
+    cpu_s: float
+    memory_bytes: int
+    output_bytes: int
+    pids: int
+    cpus: float
+    disk_bytes: int
+
+    def box(self, image: str, *, tty: bool) -> Box:
+        return Box(
+            image=image,
+            tty=tty,
+            memory_bytes=self.memory_bytes,
+            pids=self.pids,
+            cpus=self.cpus,
+            disk_bytes=self.disk_bytes,
+        )
+
+
+def _limits(asked: protocol.Limits, settings: Settings) -> _Limits:
+    """Merge a client's limits with the server's.
+
+    Raises:
+        LimitOutOfRangeError: One is above the server's, or below what a run needs at all.
+    """
+
+    def pick(name: str, least: float, unit: str) -> Any:
+        most = getattr(settings, name)
+        value = getattr(asked, name)
+        if value is UNSET:
+            return most
+        if not least <= value <= most:
+            raise LimitOutOfRangeError(
+                f"{name} is {value:g} {unit}; this server allows {least:g} to {most:g} {unit}",
+                path=f"$.limits.{name}",
+            )
+        return value
+
+    return _Limits(
+        wall_s=pick("wall_s", 0.1, "s"),
+        cpu_s=pick("cpu_s", 1, "s"),
+        memory_bytes=pick("memory_mb", MEMORY_MIN_MB, "MiB") * MIB,
+        output_bytes=pick("output_kb", 1, "KiB") * KIB,
+        pids=pick("pids", PIDS_MIN, "processes"),
+        cpus=settings.cpus,
+        disk_bytes=settings.disk_mb * MIB,
+    )
+
+
+def default_box(settings: Settings, image: str) -> Box:
+    """Return the container of a run that asks for no limits of its own: the one to keep warm."""
+    return _limits(protocol.Limits(), settings).box(image, tty=False)
+
+
+def choose_image(language: Language, present: Mapping[str, str]) -> str:
+    """Return the image to use for a language.
+
+    Raises:
+        ImageMissingError: None of its images is there; names the commands that change that.
+    """
+    image = language.choose(present)
+    if image is None:
+        commands = f"`wsrunner images pull {language.id}`"
+        if language.local_image:
+            commands += f" or `wsrunner images build {language.id}`"
+        raise ImageMissingError(
+            f"the image of {language.id}, {language.image}, is not on this server; its operator "
+            f"can fetch it with {commands}",
+            path="$.language",
+        )
+    return image
+
+
+def _files(request: protocol.RunRequest, language: Language) -> dict[str, bytes]:
+    if request.files is UNSET:
+        assert request.code is not UNSET
+        return {language.file: request.code.encode()}
+    return {
+        file.name: protocol.content_bytes(file.content, file.base64, f"$.files[{index}]")
+        for index, file in enumerate(request.files)
+    }

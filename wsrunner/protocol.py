@@ -1,0 +1,426 @@
+"""The vocabulary on the wire, v1: every message as a Struct, decoded and encoded here only.
+
+Owns the JSON shapes of ``docs/protocol.md``. Pure: no I/O, no clock. Imports only `errors`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
+
+SUBPROTOCOL = "wsrunner.v1"
+TOKEN_SUBPROTOCOL_PREFIX = "wsrunner.token."  # noqa: S105 - a prefix, not a token
+
+FILES_MAX = 64
+FILE_NAME_MAX_BYTES = 255
+ARGS_MAX = 256
+ENV_MAX = 64
+ARGUMENT_MAX_BYTES = 128 * 1024 - 1024
+"""Linux takes no longer argument or variable (MAX_ARG_STRLEN); some room is ours."""
+
+CLOSE_SLOW_CLIENT = 4408
+"""Close code for a client that takes no output (4000-4999: RFC 6455 section 7.4.2)."""
+
+Signal = Literal["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL"]
+Stage = Literal["queue", "build", "run"]
+Reason = Literal[
+    "exited",
+    "signaled",
+    "timeout",
+    "cpu_limit",
+    "out_of_memory",
+    "output_limit",
+    "cancelled",
+    "lease_lost",
+    "engine_lost",
+    "draining",
+]
+RunId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+Columns = Annotated[int, Meta(ge=1, le=1000)]
+_EnvName = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class _Request(
+    msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True
+):
+    """Base of what clients send: strict, so that a typo is an error and not a surprise."""
+
+
+class File(_Request, kw_only=True, frozen=True):
+    """One source file: text in `content` or any bytes in `base64`, exactly one of them.
+
+    Attributes:
+        name: Relative path with ``/``; no empty part, ``.``, ``..`` or NUL; at most 255 bytes.
+    """
+
+    name: str
+    content: str | UnsetType = UNSET
+    base64: str | UnsetType = UNSET
+
+
+class Limits(_Request, kw_only=True, frozen=True):
+    """Limits of one run; each may only lower the server's own."""
+
+    wall_s: float | UnsetType = UNSET
+    cpu_s: float | UnsetType = UNSET
+    memory_mb: int | UnsetType = UNSET
+    output_kb: int | UnsetType = UNSET
+    pids: int | UnsetType = UNSET
+
+
+class Tty(_Request, kw_only=True, frozen=True):
+    """Window size of a terminal run, in character cells."""
+
+    columns: Columns = 80
+    rows: Columns = 24
+
+
+class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
+    """Start a run. Exactly one of `code` and `files`.
+
+    Attributes:
+        stdin: All of stdin; left out, stdin stays open for `Stdin` and `Eof`.
+        args: Appended to the run command, each one argument.
+        command: Shell line in place of the language's run command.
+    """
+
+    language: str
+    id: RunId | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    files: list[File] | UnsetType = UNSET
+    stdin: str | UnsetType = UNSET
+    args: list[str] = []
+    env: dict[str, str] = {}
+    command: str | UnsetType = UNSET
+    limits: Limits = Limits()
+    tty: Tty | UnsetType = UNSET
+
+
+class Stdin(_Request, tag="stdin", kw_only=True, frozen=True):
+    """Bytes for the program's stdin: text in `data` or any bytes in `base64`."""
+
+    id: RunId | UnsetType = UNSET
+    data: str | UnsetType = UNSET
+    base64: str | UnsetType = UNSET
+
+
+class Eof(_Request, tag="eof", kw_only=True, frozen=True):
+    """End of file on the program's stdin."""
+
+    id: RunId | UnsetType = UNSET
+
+
+class SendSignal(_Request, tag="signal", kw_only=True, frozen=True):
+    """A signal for the program's process group."""
+
+    id: RunId | UnsetType = UNSET
+    signal: Signal
+
+
+class Resize(_Request, tag="resize", kw_only=True, frozen=True):
+    """New window size of a terminal run, in character cells."""
+
+    id: RunId | UnsetType = UNSET
+    columns: Columns
+    rows: Columns
+
+
+class Cancel(_Request, tag="cancel", kw_only=True, frozen=True):
+    """End the run wherever it is."""
+
+    id: RunId | UnsetType = UNSET
+
+
+ClientMessage = RunRequest | Stdin | Eof | SendSignal | Resize | Cancel
+
+
+class _Event(msgspec.Struct, kw_only=True, frozen=True):
+    """Base of what the server sends. `id` is the client's own name for the run, if it gave one."""
+
+    id: str | UnsetType = UNSET
+
+
+class Queued(_Event, tag="queued", kw_only=True, frozen=True):
+    """The run waits; `position` 1 is next, `waiting` counts all that wait."""
+
+    run: str
+    position: int
+    waiting: int
+
+
+class Started(_Event, tag="started", kw_only=True, frozen=True):
+    """A stage began: ``build`` or ``run``."""
+
+    run: str
+    stage: Stage
+
+
+class Stdout(_Event, tag="stdout", kw_only=True, frozen=True):
+    """Output: whole lines where they come whole. `seq` counts the run's output messages from 1."""
+
+    seq: int
+    data: str | UnsetType = UNSET
+    base64: str | UnsetType = UNSET
+
+
+class Stderr(Stdout, tag="stderr", kw_only=True, frozen=True):
+    """The same for standard error."""
+
+
+class Drained(_Event, tag="drained", kw_only=True, frozen=True):
+    """Flow control for much stdin: the program's side has taken `bytes` of it so far."""
+
+    bytes: int
+
+
+class Exit(_Event, tag="exit", kw_only=True, frozen=True):
+    """The one end of an accepted run; all of its output came before.
+
+    Attributes:
+        stage: Where it ended: ``queue`` (never started), ``build`` or ``run``.
+        reason: Why; `code` is set for ``exited``, `signal` for ``signaled``.
+        cpu_ms: CPU time of the container in all stages; null where the runtime does not tell.
+        memory_kb: Peak memory of the container in KiB, its files included; null likewise.
+        output_bytes: Bytes delivered.
+        truncated: Whether output was left out because of ``output_kb``.
+    """
+
+    run: str
+    stage: Stage
+    reason: Reason
+    code: int | None = None
+    signal: str | None = None
+    queued_ms: float = 0.0
+    wall_ms: float = 0.0
+    cpu_ms: float | None = None
+    memory_kb: int | None = None
+    output_bytes: int = 0
+    truncated: bool = False
+
+
+class Error(_Event, tag="error", kw_only=True, frozen=True):
+    """A message that was not accepted; for a ``run`` it is the only answer."""
+
+    code: str
+    message: str
+    path: str | UnsetType = UNSET
+    retry_after_s: float | UnsetType = UNSET
+
+
+class _OnlyId(msgspec.Struct):
+    """Reads the id and skips the rest, however much it is."""
+
+    id: RunId | UnsetType = UNSET
+
+
+ServerMessage = Queued | Started | Stdout | Stderr | Drained | Exit | Error
+
+_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_id_decoder = msgspec.json.Decoder(_OnlyId)
+_encoder = msgspec.json.Encoder()
+_server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
+_JSON_LIMIT_HINT = 'one JSON object such as {"type":"run","language":"python","code":"…"}'
+
+
+def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
+    """Decode and check one client message.
+
+    Args:
+        message: Text, or binary that holds the same JSON in UTF-8.
+        max_bytes: Largest size taken, in bytes of UTF-8.
+
+    Raises:
+        TooLargeError: More than `max_bytes`, or too many files.
+        BadMessageError: Anything else that is wrong with it; `path` names the place.
+    """
+    data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
+    if len(data) > max_bytes:
+        raise TooLargeError(f"the message has {len(data)} bytes; the limit is {max_bytes} bytes")
+    try:
+        decoded = _decoder.decode(data)
+    except msgspec.ValidationError as exc:
+        reason, _, path = str(exc).partition(" - at ")
+        raise BadMessageError(_readable(reason), path=path.strip("`") or "$") from exc
+    except msgspec.DecodeError as exc:
+        raise BadMessageError(f"not JSON: {exc}; expected {_JSON_LIMIT_HINT}", path="$") from exc
+    except UnicodeDecodeError as exc:
+        raise BadMessageError(f"not UTF-8: byte {exc.start} of a string", path="$") from exc
+    except RecursionError as exc:
+        raise BadMessageError("nested too deeply", path="$") from exc
+    if isinstance(decoded, RunRequest):
+        _check_run(decoded)
+    elif isinstance(decoded, Stdin) and (decoded.data is UNSET) == (decoded.base64 is UNSET):
+        raise BadMessageError("give exactly one of data and base64", path="$.data")
+    return decoded
+
+
+def salvage_id(message: str | bytes) -> str | UnsetType:
+    """Return the ``id`` of a message that `decode` refused, if one can be made out.
+
+    So that the error names the run it is about.
+    """
+    try:
+        return _id_decoder.decode(message).id
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return UNSET
+
+
+def encode(event: _Event) -> str:
+    """Encode one server message as JSON text; optional fields that are unset do not appear."""
+    return _encoder.encode(event).decode()
+
+
+def decode_server(message: str | bytes) -> ServerMessage | None:
+    """Decode one server message for a client; None for a type this version doesn't know.
+
+    Raises:
+        BadMessageError: Not a message of this protocol.
+    """
+    try:
+        return _server_decoder.decode(message)
+    except msgspec.ValidationError as exc:
+        if str(exc).startswith("Invalid value '") and str(exc).endswith("`$.type`"):
+            return None
+        raise BadMessageError(f"not a message of wsrunner: {exc}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadMessageError(f"not a message of wsrunner: {exc}") from exc
+
+
+def encode_request(request: ClientMessage) -> str:
+    """Encode one client message as JSON text."""
+    return _encoder.encode(request).decode()
+
+
+def error_event(error: WsrunnerError, id: str | UnsetType = UNSET) -> Error:  # noqa: A002
+    """Turn an error into the message that tells the client."""
+    return Error(
+        id=id,
+        code=error.code,
+        message=error.message,
+        path=UNSET if error.path is None else error.path,
+        retry_after_s=UNSET if error.retry_after_s is None else round(error.retry_after_s, 3),
+    )
+
+
+def output_payload(data: bytes) -> dict[str, str]:
+    """Return ``{"data": text}``, or ``{"base64": …}`` where the bytes are not UTF-8."""
+    try:
+        return {"data": data.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode("ascii")}
+
+
+def content_bytes(text: str | UnsetType, encoded: str | UnsetType, path: str) -> bytes:
+    """Return the bytes of a text-or-base64 pair of fields, of which exactly one is set.
+
+    Raises:
+        BadMessageError: The base64 is not valid, or the text can't be UTF-8 (a lone surrogate).
+    """
+    if encoded is not UNSET:
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise BadMessageError(f"not base64: {exc}", path=f"{path}.base64") from exc
+    assert text is not UNSET
+    return text.encode()
+
+
+def _readable(reason: str) -> str:
+    """Lower the first letter, as these are parts of sentences elsewhere."""
+    return reason[:1].lower() + reason[1:]
+
+
+def _check_run(request: RunRequest) -> None:
+    """Check what types can't say.
+
+    Raises:
+        BadMessageError: See the messages.
+        TooLargeError: More files than `FILES_MAX`.
+    """
+    if (request.code is UNSET) == (request.files is UNSET):
+        raise BadMessageError("give exactly one of code and files", path="$.code")
+    if request.files is not UNSET:
+        _check_files(request.files)
+    if len(request.args) > ARGS_MAX:
+        raise BadMessageError(f"{len(request.args)} args; the limit is {ARGS_MAX}", path="$.args")
+    for index, arg in enumerate(request.args):
+        _check_argument(arg, f"$.args[{index}]")
+    if len(request.env) > ENV_MAX:
+        raise BadMessageError(f"{len(request.env)} variables; the limit is {ENV_MAX}", path="$.env")
+    for name, value in request.env.items():
+        if not _EnvName.match(name):
+            raise BadMessageError(
+                f"{name[:80]!r} is no variable name: letters, digits and _ only", path="$.env"
+            )
+        _check_argument(value, f"$.env.{name}")
+    if request.command is not UNSET:
+        _check_argument(request.command, "$.command")
+        if not request.command.strip():
+            raise BadMessageError("the command is empty", path="$.command")
+
+
+def _check_files(files: list[File]) -> None:
+    if not files:
+        raise BadMessageError("files is empty; give at least the main file", path="$.files")
+    if len(files) > FILES_MAX:
+        raise TooLargeError(f"{len(files)} files; the limit is {FILES_MAX} files", path="$.files")
+    seen: set[str] = set()
+    for index, file in enumerate(files):
+        path = f"$.files[{index}]"
+        _check_name(file.name, f"{path}.name")
+        if file.name in seen:
+            raise BadMessageError(f"two files are named {file.name!r}", path=f"{path}.name")
+        seen.add(file.name)
+        if (file.content is UNSET) == (file.base64 is UNSET):
+            raise BadMessageError("give exactly one of content and base64", path=path)
+        if file.base64 is not UNSET:
+            content_bytes(UNSET, file.base64, path)
+    for index, file in enumerate(files):
+        parent = file.name
+        while "/" in parent:
+            parent = parent.rpartition("/")[0]
+            if parent in seen:
+                raise BadMessageError(
+                    f"{parent!r} is a file, so {file.name!r} can't be in it",
+                    path=f"$.files[{index}].name",
+                )
+
+
+def _check_name(name: str, path: str) -> None:
+    """Refuse names that could leave the work directory or that no file system takes."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    shown = name if len(name) <= 80 else name[:77] + "…"  # noqa: PLR2004 - a readable line
+    if size > FILE_NAME_MAX_BYTES:
+        raise BadMessageError(
+            f"the file name {shown!r} has {size} bytes; the limit is {FILE_NAME_MAX_BYTES} bytes",
+            path=path,
+        )
+    problem = None
+    if not name:
+        problem = "is empty"
+    elif name.startswith("/"):
+        problem = "is absolute; names are relative"
+    elif any(ord(character) < ord(" ") or character == "\x7f" for character in name):
+        problem = "holds a control character"
+    elif "" in name.split("/"):
+        problem = "has an empty part"
+    elif {".", ".."} & set(name.split("/")):
+        problem = "has a part . or .."
+    if problem:
+        raise BadMessageError(f"the file name {shown!r} {problem}", path=path)
+
+
+def _check_argument(text: str, path: str) -> None:
+    """Refuse what can't be an argument or a variable of a process."""
+    if "\0" in text:
+        raise BadMessageError("holds a NUL character", path=path)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > ARGUMENT_MAX_BYTES:
+        raise TooLargeError(f"{size} bytes; the limit is {ARGUMENT_MAX_BYTES} bytes", path=path)

@@ -1,0 +1,298 @@
+"""The server process: puts the parts together, listens, and stops in order.
+
+Owns start, signals and shutdown. What happens on a socket is `session`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import uvloop
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import serve as listen
+from websockets.http11 import Request, Response
+
+from wsrunner import http, languages
+from wsrunner.engines.base import Box
+from wsrunner.engines.docker import DockerEngine
+from wsrunner.errors import EngineUnavailableError, SetupError, WsrunnerError
+from wsrunner.gates import open_gate
+from wsrunner.monitor import Monitor
+from wsrunner.order import KIB, MIB, default_box
+from wsrunner.pool import Pool
+from wsrunner.rate import RateLimiter
+from wsrunner.run import Runner
+from wsrunner.session import JsonSession, PlainSession
+from wsrunner.settings import Settings
+from wsrunner.stock import MAX_AGE_S, SPARE_BYTES
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 30
+LOCAL_ENGINE = "local"
+CLOSE_S = 5.0
+"""How long clients may take over the closing handshake when the server stops."""
+MESSAGE_CAP_FACTOR = 4
+"""Messages up to so many times the limit are answered with an error; beyond, the socket closes."""
+WRITE_LIMIT_BYTES = 64 * KIB
+SEND_BUFFER_BYTES = 256 * KIB
+"""Kernel buffer of each connection: without a limit it hides a reader that has stopped."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Blocks.
+
+    Raises:
+        SetupError: The settings can't be served: the port is taken, an address without token, ….
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
+    )
+    # Its lines name every request; ours name runs.
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_server(settings) as address:
+        print(_welcome(settings, address), flush=True)  # noqa: T201 - for the person who started it
+        await stop.wait()
+        log.info("stopping")
+
+
+@contextlib.asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+    """Serve for the length of the block; yields the (host, port) that it listens on.
+
+    Leaving the block drains: no new runs, live ones get up to `drain_s`, then every socket is
+    closed with 1001.
+
+    Raises:
+        SetupError: The settings can't be served.
+    """
+    _refuse_unguarded(settings)
+    catalogue = languages.load(settings.languages)
+    warm = _parse_warm(settings.warm, catalogue)
+    listener = _bind(settings)
+    host, port = listener.getsockname()[:2]
+    instance = settings.instance or f"{socket.gethostname()}:{port}"
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        try:
+            engine = await stack.enter_async_context(
+                DockerEngine(
+                    instance=instance,
+                    runtime=settings.runtime,
+                    life_s=MAX_AGE_S + settings.wall_s + SWEEP_EVERY_S,
+                )
+            )
+            # Replicas may share an engine or have their own: its own id says which.
+            engine_name = await engine.name() if settings.redis_url else LOCAL_ENGINE
+        except EngineUnavailableError as exc:
+            raise SetupError(exc.message) from exc
+        gate = await stack.enter_async_context(open_gate(settings, instance, engine_name))
+
+        def floors(present: Mapping[str, str]) -> Mapping[Box, int]:
+            return _warm_floors(warm, present, settings, catalogue)
+
+        most = min(settings.warm_max, settings.warm_memory_mb * MIB // SPARE_BYTES)
+        pool = await stack.enter_async_context(Pool(engine, most=most, floors=floors))
+        runner = Runner(
+            settings=settings,
+            catalogue=catalogue,
+            gate=gate,
+            engine=engine,
+            engine_name=engine_name,
+            pool=pool,
+        )
+        sweeper = asyncio.create_task(_sweep(engine), name="sweep")
+        stack.push_async_callback(_cancelled, sweeper)
+        server = await _listen(settings, runner, listener)
+        stack.push_async_callback(_drain, server, runner, settings.drain_s)
+        yield host, port
+
+
+async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -> Server:
+    site = http.Site(settings, runner)
+    rate = RateLimiter(settings.runs_per_minute)
+    monitor = Monitor(runner)
+
+    async def process_request(_: ServerConnection, request: Request) -> Response | None:
+        return await site.respond(request)
+
+    async def converse(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        path = http.path_of(connection.request)
+        # The headers, 2.4 KB, are done with; the connection may stay for hours.
+        connection.request.headers.clear()
+        connection.response = None
+        client = str(connection.remote_address[0])
+        if path == http.MONITOR_PATH:
+            await monitor.converse(connection)
+        elif path == http.RUN_PATH:
+            await JsonSession(connection, runner, rate, client).converse()
+        else:
+            language = path.removeprefix(f"{http.RUN_PATH}/")
+            await PlainSession(connection, runner, rate, client, language).converse()
+
+    return await listen(
+        converse,
+        sock=listener,
+        process_request=process_request,
+        select_subprotocol=lambda _, offered: http.choose_subprotocol(offered),
+        compression=None,
+        max_size=max(MESSAGE_CAP_FACTOR * settings.message_kb * KIB, 8 * MIB),
+        write_limit=WRITE_LIMIT_BYTES,
+        server_header=None,
+    )
+
+
+async def _drain(server: Server, runner: Runner, drain_s: float) -> None:
+    """Let live runs end, then end them; then close every socket with 1001."""
+    runner.draining = True
+    for run in list(runner.live.values()):
+        if run.stage == "queue":
+            run.end("draining")
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + drain_s
+    while runner.live and loop.time() < deadline:
+        await asyncio.sleep(0.02)
+    for run in list(runner.live.values()):
+        run.end("draining")
+    # Each has a grace to report and be removed.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            while runner.live:
+                await asyncio.sleep(0.02)
+    server.close(code=1001, reason="the server is stopping")
+    # A client that reads nothing never takes its close frame.
+    loop.call_later(CLOSE_S, _abort_all, server)
+    await server.wait_closed()
+
+
+def _abort_all(server: Server) -> None:
+    for connection in server.connections:
+        connection.transport.abort()
+
+
+async def _sweep(engine: DockerEngine) -> None:
+    while True:
+        try:
+            await engine.sweep()
+        except WsrunnerError as exc:
+            log.warning("could not look for containers left behind: %s", exc)
+        await asyncio.sleep(SWEEP_EVERY_S)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Open the listening socket.
+
+    Raises:
+        SetupError: The address can't be had.
+    """
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise SetupError(
+            f"can't listen on {where}: {reason}. Choose another with --host and --port."
+        ) from exc
+    return listener
+
+
+def _refuse_unguarded(settings: Settings) -> None:
+    """Refuse an address that others reach unless there is a token, or --open says so.
+
+    Raises:
+        SetupError: See above.
+    """
+    if settings.token or settings.open or http.is_loopback(settings.host):
+        return
+    raise SetupError(
+        f"--host {settings.host} lets other machines run code here; set --token (WSRUNNER_TOKEN), "
+        "or say --open if that is meant"
+    )
+
+
+def _parse_warm(text: str, catalogue: languages.Catalogue) -> dict[str, int]:
+    """Return language id → spare containers; for a plain number, that of every language.
+
+    Raises:
+        SetupError: Not of the form ``python=2,c=1`` or ``1``.
+    """
+    if text.strip().isdigit():
+        return {language.id: int(text) for language in catalogue}
+    warm: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, count = part.partition("=")
+        if not count.strip().isdigit():
+            raise SetupError(f"--warm: {part!r} is not of the form LANGUAGE=NUMBER")
+        try:
+            warm[catalogue.find(name.strip()).id] = int(count)
+        except WsrunnerError as exc:
+            raise SetupError(f"--warm: {exc.message}") from exc
+    return warm
+
+
+def _warm_floors(
+    warm: Mapping[str, int],
+    present: Mapping[str, str],
+    settings: Settings,
+    catalogue: languages.Catalogue,
+) -> dict[Box, int]:
+    """Return how many containers to keep of each kind; languages may share an image."""
+    floors: dict[Box, int] = {}
+    for language_id, count in warm.items():
+        image = catalogue.find(language_id).choose(present)
+        if image is not None and count:
+            box = default_box(settings, image)
+            floors[box] = max(floors.get(box, 0), count)
+    return floors
+
+
+def _welcome(settings: Settings, address: tuple[str, int]) -> str:
+    """Return what a person needs to try it: lines to paste."""
+    host, port = address
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - for display
+    at = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+    header = " -H='X-Access-Token: TOKEN'" if settings.token else ""
+    token = " --token TOKEN" if settings.token else ""
+    return (
+        f"wsrunner serves on http://{at}  (Ctrl-C stops it)\n\n"
+        f"  echo 'print(6 * 7)' | {_command('websocat')} -nb{header} ws://{at}/v1/run/python\n"
+        f"  {_command('wsrunner')} run --url ws://{at}{token} -l python -c 'print(6 * 7)'\n"
+    )
+
+
+def _command(name: str) -> str:
+    """Return how a person here calls a command: by its name, or where it is in the environment."""
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not beside.exists():
+        return name
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

@@ -1,0 +1,290 @@
+"""Every setting of the server, declared once: name, type, unit, default, range, help.
+
+Owns `Settings`. The command line's options, the ``WSRUNNER_…`` variables, the keys of the TOML file
+and ``docs/settings.md`` are all derived from it. Imports only `errors`.
+
+Order of precedence: option, variable, file, default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from wsrunner.errors import SetupError
+
+PREFIX = "WSRUNNER_"
+CLIENT_VARIABLES = frozenset({"WSRUNNER_URL", "WSRUNNER_CONFIG"})
+"""Variables with the prefix that are not settings of the server."""
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings with their defaults; the `Meta.description` of each is its help."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 lets the system choose.")] = 8001
+    token: Annotated[
+        Annotated[str, Meta(pattern=r"^[\x21-\x7e]*$")],
+        Meta(description="Access token that clients must send, of printable ASCII; none if empty."),
+    ] = ""
+    origin: Annotated[
+        tuple[str, ...],
+        Meta(description="Further web origins that may connect, such as https://ide.example."),
+    ] = ()
+    open: Annotated[
+        bool, Meta(description="Listen on an address other than loopback without a token.")
+    ] = False
+    slots: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)],
+        Meta(description="Runs at once, across all replicas that share a gate."),
+    ] = 2 * CORES
+    engine_slots: Annotated[
+        Annotated[int, Meta(ge=0, le=100_000)],
+        Meta(description="Runs at once on this server's engine; 0 for as many as there are slots."),
+    ] = 0
+    queue_max: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(description="Runs that may wait; a further one is refused with queue_full."),
+    ] = 1000
+    redis_url: Annotated[
+        str,
+        Meta(description="Redis that replicas share slots and queue through; in memory if empty."),
+    ] = ""
+    runtime: Annotated[
+        str,
+        Meta(description="The container runtime the engine uses: runc, crun, or runsc for gVisor."),
+    ] = "runc"
+    warm: Annotated[
+        str,
+        Meta(
+            description="Started containers kept ready at least, such as python=2,c=1; a plain "
+            "number means that many for every language whose image is present. More are kept "
+            "of what is asked for."
+        ),
+    ] = "python=1,javascript=1,c=1,bash=1"
+    warm_max: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)],
+        Meta(description="Started containers kept ready at most; 0 for none."),
+    ] = 16
+    warm_memory_mb: Annotated[
+        Annotated[int, Meta(ge=0, le=1_048_576)],
+        Meta(description="Memory that containers kept ready may take (8 MiB each), in MiB."),
+    ] = 512
+    languages: Annotated[str, Meta(description="TOML file that adds or overrides languages.")] = ""
+    wall_s: Annotated[
+        Seconds, Meta(description="Longest time a run may take, builds included, in seconds.")
+    ] = 60.0
+    cpu_s: Annotated[
+        Annotated[int, Meta(ge=1, le=86_400)],
+        Meta(description="CPU time that one process of a run may use, in seconds."),
+    ] = 30
+    memory_mb: Annotated[
+        Annotated[int, Meta(ge=16, le=1_048_576)],
+        Meta(description="Memory of a run, its files included, in MiB."),
+    ] = 512
+    output_kb: Annotated[
+        Annotated[int, Meta(ge=1, le=1_073_741_824)],
+        Meta(description="Output a run may print before it is ended, in KiB."),
+    ] = 32 * 1024
+    pids: Annotated[
+        Annotated[int, Meta(ge=8, le=100_000)],
+        Meta(description="Processes and threads of a run."),
+    ] = 128
+    cpus: Annotated[
+        Annotated[float, Meta(ge=0.01, le=1024)],
+        Meta(description="CPU cores one run may use at once."),
+    ] = 1.0
+    disk_mb: Annotated[
+        Annotated[int, Meta(ge=1, le=1_048_576)],
+        Meta(description="Size of a run's work directory (a tmpfs, part of its memory), in MiB."),
+    ] = 128
+    message_kb: Annotated[
+        Annotated[int, Meta(ge=1, le=65_536)],
+        Meta(description="Largest message a client may send, in KiB."),
+    ] = 1024
+    runs_per_minute: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(description="Runs one client address may start a minute; 0 for no limit."),
+    ] = 0
+    slow_client_s: Annotated[
+        Seconds,
+        Meta(description="Seconds a client may take no output before it is dropped (4408)."),
+    ] = 30.0
+    drain_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)],
+        Meta(description="Seconds that live runs get to end after SIGTERM."),
+    ] = 10.0
+    lease_s: Annotated[
+        Annotated[float, Meta(ge=1, le=3600)],
+        Meta(description="Seconds after which a dead replica's slots come back (Redis only)."),
+    ] = 15.0
+    instance: Annotated[
+        str,
+        Meta(
+            description="Name of this server on its engine: at its start, containers left by an "
+            "earlier server of that name are removed. Host name and port if empty."
+        ),
+    ] = ""
+    log_level: Annotated[
+        Annotated[str, Meta(pattern="^(debug|info|warning|error)$")],
+        Meta(description="Least level that is logged: debug, info, warning or error."),
+    ] = "info"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One declared setting, as the command line and the docs need it.
+
+    Attributes:
+        name: The key in TOML and the attribute of `Settings`.
+        type: The plain Python type: str, int, float, bool, or tuple for a list of strings.
+        default: The default value.
+        help: One sentence with the unit.
+    """
+
+    name: str
+    type: type
+    default: Any
+    help: str
+
+    @property
+    def option(self) -> str:
+        """The command line's spelling, ``--queue-max``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment's spelling, ``WSRUNNER_QUEUE_MAX``."""
+        return PREFIX + self.name.upper()
+
+
+def declared() -> Iterator[Setting]:
+    """Yield every setting in the order of declaration."""
+    info = msgspec.inspect.type_info(Settings)
+    assert isinstance(info, msgspec.inspect.StructType)
+    kinds: dict[type, type] = {
+        msgspec.inspect.StrType: str,
+        msgspec.inspect.IntType: int,
+        msgspec.inspect.FloatType: float,
+        msgspec.inspect.BoolType: bool,
+        msgspec.inspect.VarTupleType: tuple,
+    }
+    for field in info.fields:
+        node = field.type
+        text = ""
+        while isinstance(node, msgspec.inspect.Metadata):
+            text = (node.extra_json_schema or {}).get("description", text)
+            node = node.type
+        yield Setting(field.name, kinds[type(node)], field.default, text)
+
+
+def load(
+    options: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> Settings:
+    """Merge options over variables over the file over the defaults, and check every value.
+
+    Args:
+        options: Values given on the command line, by setting name; None values count as not given.
+        environ: The environment; only names that begin with ``WSRUNNER_`` are looked at.
+        config: A TOML file of settings at its top level; ``WSRUNNER_CONFIG`` if None.
+
+    Raises:
+        SetupError: An unknown key or variable, or a value of the wrong type or out of range; the
+            message names where it was set, the value, and what is allowed.
+    """
+    environ = {} if environ is None else environ
+    known = {setting.name: setting for setting in declared()}
+    merged: dict[str, Any] = {}
+    config = config or (
+        Path(environ[PREFIX + "CONFIG"]) if environ.get(PREFIX + "CONFIG") else None
+    )
+    if config is not None:
+        for name, value in _read_toml(config).items():
+            if name not in known:
+                raise SetupError(f"{config}: unknown setting {name!r}{_closest(name, known)}")
+            merged[name] = _convert(known[name], value, f"{config}: {name}")
+    variables = {setting.variable: setting for setting in known.values()}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
+            continue
+        if variable not in variables:
+            raise SetupError(f"unknown variable {variable}{_closest(variable, variables)}")
+        setting = variables[variable]
+        merged[setting.name] = _convert(setting, value, variable)
+    for name, value in (options or {}).items():
+        if value is not None:
+            merged[name] = _convert(known[name], value, known[name].option)
+    return Settings(**merged)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SetupError(f"can't read {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SetupError(f"{path} is not valid TOML: {exc}") from exc
+
+
+def _convert(setting: Setting, value: Any, where: str) -> Any:
+    """Check one value against its declaration; `where` names its origin in the error."""
+    if setting.type is tuple and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        checked = msgspec.convert({setting.name: value}, Settings, strict=False)
+    except msgspec.ValidationError as exc:
+        reason = str(exc).partition(" - at ")[0]
+        shown = "" if setting.name == "token" else f" {value!r}:"
+        raise SetupError(
+            f"{where}:{shown} {reason[0].lower()}{reason[1:]}. {setting.help}"
+        ) from exc
+    return getattr(checked, setting.name)
+
+
+def _closest(name: str, names: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def markdown() -> str:
+    """Return ``docs/settings.md``: every setting as a row of a table."""
+    lines = [
+        "# Settings",
+        "",
+        "<!-- made by `python -m wsrunner.settings`; a test holds it to the code -->",
+        "",
+        "Each is an option of `wsrunner serve`, a variable, and a key of the TOML file given by",
+        "`--config` (or `WSRUNNER_CONFIG`). Options win over variables, variables over the file.",
+        "Lists are given as repeated options, or with commas in variables. An unknown variable",
+        "that begins with `WSRUNNER_`, or an unknown key, stops the start.",
+        "",
+        "| option | variable | key | default | |",
+        "|---|---|---|---|---|",
+    ]
+    for setting in declared():
+        default = "" if setting.default in ("", ()) else f"`{setting.default}`".lower()
+        if setting.name == "slots":
+            default = "twice the cores"
+        lines.append(
+            f"| `{setting.option}` | `{setting.variable}` | `{setting.name}` | {default} "
+            f"| {setting.help} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201 - its purpose
