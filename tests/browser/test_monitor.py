@@ -1,0 +1,50 @@
+"""The monitor page changes while runs come and go."""
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import shoot
+from tests.browser.playground import axe_source, violations
+
+# One event loop for all, as they share one browser.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_runs_come_and_go_and_can_be_cancelled(open_page, site, bundle):
+    page = await open_page(site, "/monitor")
+    await expect(page.locator("#state")).to_have_text("Live")
+    await expect(page.locator("#slots")).to_have_text("of 3")
+    await expect(page.locator("#held")).to_have_text("0")
+    async with site.talk() as talk:
+        await talk.say("run", id="a", language="python", code="import time\ntime.sleep(600)")
+        await talk.hear_started(id="a")
+        await expect(page.locator("#held")).to_have_text("1")
+        await expect(page.locator("#live")).to_contain_text("python")
+        await page.get_by_role("button", name=re.compile("Cancel run")).click()
+        assert (await talk.hear_kind("exit", "a"))["reason"] == "cancelled"
+    first = page.locator("#ended tr").first
+    await expect(first).to_contain_text("Cancelled")
+    await expect(page.locator("#held")).to_have_text("0")
+    await expect(page.locator("#live")).to_contain_text("Nothing runs")
+    await expect(page.locator("#runs-words")).to_contain_text("in the last hour")
+    await shoot(page, "monitor")
+    assert await violations(page, axe_source()) == []
+
+
+async def test_an_operator_changes_n(open_page, site):
+    page = await open_page(site, "/monitor")
+    await expect(page.locator("#slots")).to_have_text("of 3")
+    for slots in ("2", "3"):
+        await page.get_by_label("N", exact=True).fill(slots)
+        await page.get_by_role("button", name="Change").click()
+        await expect(page.locator("#slots")).to_have_text(f"of {slots}")
+
+
+async def test_the_monitor_asks_for_the_token(start_server, open_page):
+    serving = start_server(token="let-me-in")
+    page = await open_page(serving, "/monitor", expected="401|WebSocket")
+    await page.get_by_label("Access token", exact=True).fill("let-me-in")
+    await page.get_by_role("button", name="Connect").click()
+    await expect(page.locator("#state")).to_have_text("Live")

@@ -1,0 +1,39 @@
+"""The widget on another site's page."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import shoot
+
+# One event loop for all, as they share one browser.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_snippet_on_a_foreign_page_runs(open_page, site, foreign_site, bundle):
+    page = await open_page(site, f"http://127.0.0.1:{foreign_site.server_port}/")
+    widget = page.locator("wsrunner-code")
+    await expect(widget.locator(".cm-content")).to_contain_text('name = input("Who? ")')
+    await widget.get_by_role("button", name="Run").click()
+    log = widget.get_by_role("region", name="Program output")
+    await expect(log).to_contain_text("Who?")
+    await widget.get_by_label("Input for the program").fill("Ada")
+    await page.keyboard.press("Enter")
+    await expect(log).to_contain_text("Hello, Ada")
+    await expect(widget.locator(".outcome")).to_contain_text("Finished with exit code 0")
+    await shoot(page, "widget")
+
+
+async def test_a_site_that_is_not_allowed_can_not_run(open_page, one_slot, foreign_site, site):
+    page = await open_page(
+        site, f"http://127.0.0.1:{foreign_site.server_port}/", expected="WebSocket.*403"
+    )
+    widget = page.locator("wsrunner-code")
+    await widget.evaluate("(w, url) => w.setAttribute('server', url)", f"http://{one_slot.address}")
+    await widget.get_by_role("button", name="Run").click()
+    await expect(widget.locator(".outcome")).to_contain_text("can't be reached")
+
+
+async def test_without_scripts_the_code_can_be_read(open_page, site, foreign_site):
+    url = f"http://127.0.0.1:{foreign_site.server_port}/"
+    page = await open_page(site, url, java_script_enabled=False)
+    await expect(page.get_by_text('name = input("Who? ")')).to_be_visible()
