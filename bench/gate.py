@@ -1,0 +1,384 @@
+"""The Redis gate in multiples of a PING, and beside three ways that are often used instead.
+
+Everything is measured over TCP on this machine, in one process, against a redis-server of its own.
+Each sample has a PING of redis-py's client next to it, so that a busy machine slows both. (A PING
+over the gate's own connection, which skips redis-py's pool, is reported too.) Times are in
+microseconds.
+"""
+
+# ruff: noqa: SLF001  it measures the steps, not only the whole
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis.asyncio as redis
+
+from wsrunner.gates.base import Ticket
+from wsrunner.gates.redis import RedisGate, _sha
+
+NAME = "gate"
+HELP = "The Redis gate in multiples of a PING: admission, hand-off, positions, memory."
+
+ROUNDS = 1000
+HANDOFFS = 400
+MANY = 100_000
+
+numbers = itertools.count()
+
+
+@contextmanager
+def redis_server():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as directory:
+        server = subprocess.Popen(
+            [
+                *("redis-server", "--port", str(port), "--dir", directory),
+                *("--save", "", "--appendonly", "no", "--slowlog-max-len", "200000"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            for _ in range(200):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.02)
+            yield port
+        finally:
+            server.terminate()
+            server.wait()
+
+
+class Samples(list):
+    def quantile(self, share):
+        return sorted(self)[min(int(share * len(self)), len(self) - 1)]
+
+    @contextmanager
+    def one(self):
+        start = time.perf_counter()
+        yield
+        self.append((time.perf_counter() - start) * 1e6)
+
+    def summary(self):
+        return {"p50": round(statistics.median(self), 1), "p99": round(self.quantile(0.99), 1)}
+
+
+def opened(port, prefix, slots=1):
+    gate = RedisGate(
+        f"redis://127.0.0.1:{port}/0", slots, 2 * MANY, prefix=prefix, lease_s=60, name=prefix
+    )
+    gate._replica.settle_us = 0
+    return gate
+
+
+def silent(*_):
+    pass
+
+
+async def ping(client, samples):
+    """One PING, after a pause as everything else that is measured has one."""
+    await asyncio.sleep(0.0005)
+    with samples.one():
+        await client.ping()
+
+
+async def beat(gate):
+    """A heartbeat of the gate's own, from the request to positions told."""
+    while gate._beat_sent_s is not None:
+        await asyncio.sleep(0)
+    gate._send_beat(asyncio.get_running_loop().time())
+    while gate._beat_sent_s is not None:
+        await asyncio.sleep(0)
+
+
+async def slow_log(client, scripts):
+    """Add what every script took on the server since the last call."""
+    names = {_sha(name).encode(): name for name in ("enter", "leave", "beat", "part")}
+    for entry in await client.slowlog_get(20_000):
+        words = entry["command"].split()
+        name = names.get(words[1]) if words[0] == b"EVALSHA" else None
+        name = "tune" if words[0] == b"EVAL" else name
+        if name:
+            scripts.setdefault(name, Samples()).append(entry["duration"])
+    await client.slowlog_reset()
+
+
+async def admission(port):
+    """Acquire and release, both awaited; and as `admit` does it: it doesn't await the release."""
+    pings, wire_pings, pairs, admits = Samples(), Samples(), Samples(), Samples()
+    client = redis.Redis(host="127.0.0.1", port=port)
+    async with client, opened(port, "pairs", 8) as gate:
+        identity = gate._replica.identity
+        for _ in range(ROUNDS):
+            await ping(client, pings)
+            await asyncio.sleep(0.0005)
+            with wire_pings.one():
+                await gate._commands.ask("PING")
+            await asyncio.sleep(0.0005)
+            ticket = f"bench-ticket-{next(numbers):012}"
+            with pairs.one():
+                reply = await gate._call("enter", *identity, ticket, "local", "", 0, 0)
+                await gate._call("leave", *identity, ticket, reply[1], "local", "")
+            await asyncio.sleep(0.0005)
+            with admits.one():
+                async with gate.admit(Ticket(f"t{next(numbers)}"), on_position=silent):
+                    pass
+    return pings, wire_pings, pairs, admits
+
+
+async def fill(gate, count):
+    """Let one more replica, which sends no heartbeat, wait `count` times behind all others."""
+    client = redis.Redis(connection_pool=gate._server._pool)
+    run_id = (await client.info("server"))["run_id"]
+    replica, link = f"filler{next(numbers)}", "link"
+    head = (_sha("join"), 1, gate._key, replica, link, run_id, "filler")
+    await client.evalsha(*head, 3600 * 10**6, 10**6, 0, 0, 0, 0)
+    before = (await client.info("memory"))["used_memory"]
+    for start in range(0, count, 1000):
+        pipe = client.pipeline(transaction=False)
+        for number in range(start, min(start + 1000, count)):
+            ticket = f"bench-ticket-{number:012}"
+            pipe.evalsha(_sha("enter"), 1, gate._key, replica, link, ticket, "local", "", 0, 0)
+        await pipe.execute()
+    used = (await client.info("memory"))["used_memory"] - before
+    await client.aclose()
+    return replica, link, used
+
+
+async def handoffs(port, behind):
+    """A release on one replica wakes the next waiter on the other, with a queue behind."""
+    pings, times, beats = Samples(), Samples(), Samples()
+    async with opened(port, f"q{behind}") as one, opened(port, f"q{behind}") as two:
+        gates = itertools.cycle((one, two))
+        released = 0.0
+        woken = asyncio.Event()
+        go = [asyncio.Event() for _ in range(HANDOFFS)]
+        queued = asyncio.Event()
+
+        async def visit(number, gate):
+            nonlocal released
+            async with gate.admit(
+                Ticket(f"bench-visitor-{behind}-{number:06}"), on_position=lambda *_: queued.set()
+            ):
+                if number:
+                    times.append((time.perf_counter() - released) * 1e6)
+                woken.set()
+                await go[number].wait()
+                released = time.perf_counter()
+
+        tasks = []
+        for number in range(HANDOFFS):
+            queued.clear()
+            tasks.append(asyncio.create_task(visit(number, next(gates))))
+            await (queued if number else woken).wait()
+        filler = await fill(one, behind)
+        client = redis.Redis(host="127.0.0.1", port=port, socket_timeout=None)
+        await client.config_set("slowlog-log-slower-than", 0)
+        await client.slowlog_reset()
+        scripts = {}
+        for number in range(HANDOFFS):
+            await woken.wait()
+            woken.clear()
+            await ping(client, pings)
+            await asyncio.sleep(0.0005)
+            with beats.one():
+                await beat(one)
+            await asyncio.sleep(0.0005)
+            go[number].set()
+        await asyncio.gather(*tasks)
+        await slow_log(client, scripts)
+        # And what is rare: cancelled waiters, new waiters, more slots, a replica with all it has.
+        replica, link, used = filler
+        identity = (one._key, *one._replica.identity)
+        for number in range(500):
+            ticket = f"bench-ticket-{behind - 1 - number:012}"
+            await client.evalsha(_sha("leave"), 1, one._key, replica, link, ticket, 0, "local", "")
+            await client.evalsha(_sha("enter"), 1, *identity, f"late{number}", "local", "", 0, 0)
+        await one.resize(200)
+        await slow_log(client, scripts)
+        await client.evalsha(_sha("part"), 1, one._key, replica, link)
+        for _ in range(300):
+            await beat(one)
+        await slow_log(client, scripts)
+        await client.config_set("slowlog-log-slower-than", -1)
+        await client.flushall()
+        await client.aclose()
+    return pings, times, beats, used / max(behind, 1), scripts
+
+
+async def others(port):
+    """A token list, a polled sorted set, and redis-py's Lock: pair and hand-off."""
+    client = redis.Redis(host="127.0.0.1", port=port, decode_responses=True)
+    waiter = redis.Redis(host="127.0.0.1", port=port, decode_responses=True)
+    result = {}
+
+    async def measure(name, acquire, release, rounds):
+        pings, pairs, handed = Samples(), Samples(), Samples()
+        for _ in range(rounds):
+            await ping(client, pings)
+            await asyncio.sleep(0.0005)
+            with pairs.one():
+                held = await acquire(client)
+                await release(client, held)
+        for _ in range(rounds):
+            held = await acquire(client)
+            waiting = asyncio.create_task(acquire(waiter))
+            await asyncio.sleep(0.003 + 0.001 * (next(numbers) % 7))
+            with handed.one():
+                await release(client, held)
+                held = await waiting
+            await release(waiter, held)
+        base = statistics.median(pings)
+        result[name] = {
+            "ping_us": pings.summary(),
+            "pair": round(statistics.median(pairs) / base, 2),
+            "handoff_p50": round(statistics.median(handed) / base, 2),
+            "handoff_p99": round(handed.quantile(0.99) / pings.quantile(0.99), 2),
+        }
+
+    await client.rpush("tokens", "token")
+    await measure(
+        "blpop tokens",
+        lambda redis_: redis_.blpop("tokens"),
+        lambda redis_, _: redis_.rpush("tokens", "token"),
+        300,
+    )
+
+    async def poll(redis_):
+        name = f"w{next(numbers)}"
+        await redis_.zadd("polled", {name: time.time()})
+        while await redis_.zrank("polled", name) != 0:
+            await asyncio.sleep(0.05)
+        return name
+
+    await measure(
+        "polled sorted set (50 ms)", poll, lambda redis_, name: redis_.zrem("polled", name), 60
+    )
+
+    async def lock(redis_):
+        lock = redis_.lock("lock", timeout=30)
+        await lock.acquire()
+        return lock
+
+    await measure("redis-py Lock", lock, lambda _, held: held.release(), 40)
+    await client.flushall()
+    await client.aclose()
+    await waiter.aclose()
+    return result
+
+
+async def rates(port):
+    """Requests a second of 50 connections, by redis-benchmark: PING, enter, leave."""
+    tool = shutil.which("redis-benchmark")
+    if tool is None:
+        return {"skipped": "redis-benchmark is missing"}
+
+    async def rate(*command, count):
+        process = await asyncio.create_subprocess_exec(
+            *(tool, "-p", str(port), "-c", "50", "-n", str(count), "-r", "100000", "--csv"),
+            *map(str, command),
+            stdout=subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        return float(output.decode().splitlines()[-1].rsplit('","', 7)[1])
+
+    client = redis.Redis(host="127.0.0.1", port=port)
+    async with opened(port, "rates", 10**6) as gate:
+        replica, link = gate._replica.identity
+        head = (1, gate._key, replica, link)
+        pipe = client.pipeline(transaction=False)
+        for number in range(100_000):
+            pipe.evalsha(_sha("enter"), *head, f"l{number:012}", "local", "", 0, 0)
+        await pipe.execute()
+        enter = ("EVALSHA", _sha("enter"), *head, "e__rand_int__", "local", "", 0, 0)
+        leave = ("EVALSHA", _sha("leave"), *head, "l__rand_int__", 0, "local", "")
+        found = [
+            (
+                await rate("PING", count=100_000),
+                await rate(*enter, count=20_000),
+                await rate(*leave, count=15_000),
+            )
+            for _ in range(3)
+        ]
+    await client.flushall()
+    await client.aclose()
+    pings, enters, leaves = (statistics.median(column) for column in zip(*found, strict=True))
+    pairs = 1 / (1 / enters + 1 / leaves)
+    return {
+        "ping_per_s": round(pings),
+        "enter_per_s": round(enters),
+        "leave_per_s": round(leaves),
+        "pair_per_s": round(pairs),
+        "pair_to_ping": round(pairs / pings, 3),
+    }
+
+
+async def measure():
+    with redis_server() as port:
+        pings, wire_pings, pairs, admits = await admission(port)
+        base = statistics.median(pings)
+        result = {
+            "ping_us": pings.summary(),
+            "ping_over_gates_connection_us": wire_pings.summary(),
+            "pair_us": pairs.summary(),
+            "admit_us": admits.summary(),
+            "pair_to_ping": round(statistics.median(pairs) / base, 2),
+            "admit_to_ping": round(statistics.median(admits) / base, 2),
+            "queues": {},
+        }
+        for behind in (10, 1000, MANY):
+            pings, times, beats, memory, scripts = await handoffs(port, behind)
+            base = statistics.median(pings)
+            result["queues"][behind] = {
+                "ping_us": pings.summary(),
+                "handoff_us": times.summary(),
+                "handoff_p50_to_ping": round(statistics.median(times) / base, 2),
+                "handoff_p99_to_ping_p99": round(times.quantile(0.99) / pings.quantile(0.99), 2),
+                "positions_to_ping": round(statistics.median(beats) / base, 2),
+                "memory_per_waiter_bytes": round(memory),
+                "script_us": {
+                    name: {**samples.summary(), "max": max(samples), "count": len(samples)}
+                    for name, samples in sorted(scripts.items())
+                },
+            }
+        few, many = result["queues"][10], result["queues"][MANY]
+        result["handoff_many_to_few"] = round(
+            many["handoff_p50_to_ping"] / few["handoff_p50_to_ping"], 2
+        )
+        result["rates"] = await rates(port)
+        result["others"] = await others(port)
+    return result
+
+
+def run(out: Path) -> dict:
+    """Measure, write ``gate.json`` into the directory `out`, and return what was written."""
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:
+        runner = asyncio.Runner()
+    with runner:
+        result = runner.run(measure())
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gate.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+if __name__ == "__main__":
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("artifacts/bench")
+    print(json.dumps(run(directory), indent=2))
