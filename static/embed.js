@@ -85,6 +85,16 @@ class WsrunnerCode extends HTMLElement {
     this.#parts = { run, reset, status, log, input, result, line };
     this.#output = new Output(log);
 
+    // Before the editor, which takes a while to load: nobody's click is lost.
+    run.addEventListener("click", () => (this.#run ? this.#run.cancel() : this.run()));
+    input.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#output.append("typed", `${line.value}\n`);
+      this.#run?.stdin(`${line.value}\n`);
+      line.value = "";
+    });
+    eof.addEventListener("click", () => this.#run?.eof());
+
     const original = this.#file.content;
     if (this.hasAttribute("readonly")) {
       code.append(element("pre", "static", original));
@@ -100,19 +110,11 @@ class WsrunnerCode extends HTMLElement {
       });
       await this.#editor.show(this.#file, this.language);
     }
-    run.addEventListener("click", () => (this.#run ? this.#run.cancel() : this.run()));
     reset.addEventListener("click", () => {
       this.#file = { name: this.language, content: original };
       this.#editor.show(this.#file, this.language);
       reset.hidden = true;
     });
-    input.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#output.append("typed", `${line.value}\n`);
-      this.#run?.stdin(`${line.value}\n`);
-      line.value = "";
-    });
-    eof.addEventListener("click", () => this.#run?.eof());
   }
 
   /** Run the code; settles at its end. */

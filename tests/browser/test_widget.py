@@ -1,5 +1,7 @@
 """The widget on another site's page."""
 
+import asyncio
+
 import pytest
 from playwright.async_api import expect
 
@@ -21,6 +23,25 @@ async def test_a_snippet_on_a_foreign_page_runs(open_page, site, foreign_site, b
     await expect(log).to_contain_text("Hello, Ada")
     await expect(widget.locator(".outcome")).to_contain_text("Finished with exit code 0")
     await shoot(page, "widget")
+
+
+async def test_run_works_before_the_editor_has_come(open_page, site, foreign_site, bundle):
+    page = await open_page(site, "/?")
+    come = asyncio.Event()
+
+    async def late(route):
+        await come.wait()
+        await route.continue_()
+
+    await page.route("**/dist/bundle.js", late)
+    await page.goto(f"http://127.0.0.1:{foreign_site.server_port}/")
+    widget = page.locator("wsrunner-code")
+    await widget.get_by_role("button", name="Run").click()
+    log = widget.get_by_role("region", name="Program output")
+    await expect(log).to_contain_text("Who?")
+    come.set()
+    await expect(widget.locator(".cm-content")).to_be_visible()
+    await widget.get_by_role("button", name="Stop").click()
 
 
 async def test_a_site_that_is_not_allowed_can_not_run(open_page, one_slot, foreign_site, site):
