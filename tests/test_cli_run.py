@@ -368,7 +368,7 @@ def test_ctrl_d_is_the_end_of_stdin(terminal):
 
 def test_ctrl_c_interrupts_the_program_and_not_the_client(terminal):
     code = (
-        "import time\nprint('up')\ntry:\n  time.sleep(99)\n"
+        "import time\nprint('up')\ntry:\n  while True: time.sleep(0.05)\n"
         "except KeyboardInterrupt:\n  print('caught')\n  raise SystemExit(5)"
     )
     shown = terminal("-l", "python", "-c", code)
@@ -381,7 +381,7 @@ def test_ctrl_c_interrupts_the_program_and_not_the_client(terminal):
 def test_ctrl_c_twice_cancels_a_program_that_ignores_it(terminal):
     code = (
         "import signal, time\nsignal.signal(2, lambda *_: print('no'))\nprint('up')\n"
-        "while True: time.sleep(99)"
+        "while True: time.sleep(0.05)"
     )
     shown = terminal("-l", "python", "-c", code)
     shown.until(b"up\r\n")

@@ -163,7 +163,7 @@ async def test_a_signal_reaches_the_program(talk, name):
         f"def f(*_): print('got {name}', flush=True); sys.exit(7)\n"
         f"signal.signal(signal.{name}, f)\n"
         "print('ready', flush=True)\n"
-        "while True: signal.pause()"
+        "import time\nwhile True: time.sleep(0.05)"
     )
     await talk.say("run", language="python", code=code)
     await talk.hear_output("ready\n")
@@ -196,7 +196,8 @@ async def test_several_signals_are_all_delivered(talk):
         "import signal\n"
         "def f(n, _): print('got', n, flush=True)\n"
         "signal.signal(signal.SIGUSR1, f)\nsignal.signal(signal.SIGINT, f)\n"
-        "print('ready', flush=True)\nwhile True: signal.pause()"
+        "print('ready', flush=True)\n"
+        "import time\nwhile True: time.sleep(0.05)"
     )
     await talk.say("run", language="python", code=code)
     await talk.hear_output("ready\n")
@@ -590,10 +591,19 @@ async def test_output_of_exactly_the_limit_is_no_output_limit(talk):
 
 
 async def test_stdout_and_stderr_count_together(talk):
-    code = "import sys\nfor i in range(2000): print('o' * 9); print('e' * 9, file=sys.stderr)"
-    outcome = await talk.run("python", code, limits={"output_kb": 4})
+    code = (
+        "import sys\n"
+        "print('e' * 2000, file=sys.stderr, flush=True)\n"
+        "input()\n"
+        "print('o' * 5000, flush=True)\n"
+        "input()"
+    )
+    await talk.say("run", language="python", code=code, limits={"output_kb": 4})
+    await talk.hear_output("e\n", kind="stderr")
+    await talk.say("stdin", data="\n")
+    outcome = await talk.finish()
     assert (outcome.reason, outcome.output_bytes) == ("output_limit", 4096)
-    assert outcome.stderr
+    assert (outcome.stdout, outcome.stderr) == ("o" * (4096 - 2001), "e" * 2000 + "\n")
 
 
 async def test_pids_limit(talk):

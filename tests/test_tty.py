@@ -33,7 +33,8 @@ async def test_resize_changes_the_window_and_tells_the_program(talk):
     code = (
         "import os, signal\n"
         "signal.signal(signal.SIGWINCH, lambda *_: print(os.get_terminal_size(), flush=True))\n"
-        "print('ready', flush=True)\nwhile True: signal.pause()"
+        "print('ready', flush=True)\n"
+        "import time\nwhile True: time.sleep(0.05)"
     )
     await talk.say("run", language="python", code=code, tty=TTY)
     await talk.hear_output("ready")
@@ -87,7 +88,7 @@ async def test_a_prompt_without_newline_shows(talk):
 async def test_ctrl_c_as_a_byte_interrupts(talk):
     code = (
         "import time\n"
-        "try: print('ready', flush=True); time.sleep(600)\n"
+        "try:\n  print('ready', flush=True)\n  while True: time.sleep(0.05)\n"
         "except KeyboardInterrupt: print('interrupted'); raise SystemExit(5)"
     )
     await talk.say("run", language="python", code=code, tty=TTY)
@@ -98,11 +99,25 @@ async def test_ctrl_c_as_a_byte_interrupts(talk):
     assert (outcome.reason, outcome.code) == ("exited", 5)
 
 
+async def test_no_ctrl_c_is_lost_when_many_end_at_once(talk):
+    """The bootstrap gets the key's signal too, in the instant in which the program ends by it."""
+    names = [f"t{number}" for number in range(16)]
+    for name in names:
+        await talk.say("run", id=name, language="bash", code="echo ready; sleep 60", tty=TTY)
+    for name in names:
+        await talk.hear_output("ready", id=name)
+        await talk.say("stdin", id=name, data="\x03")
+    for name in names:
+        outcome = await talk.finish(id=name)
+        assert (outcome.reason, outcome.signal) == ("signaled", "SIGINT")
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 async def test_a_signal_message_reaches_the_program(talk, name):
     code = (
         f"import signal, sys\ndef f(*_): print('got {name}', flush=True); sys.exit(7)\n"
-        f"signal.signal(signal.{name}, f)\nprint('ready', flush=True)\nwhile True: signal.pause()"
+        f"signal.signal(signal.{name}, f)\nprint('ready', flush=True)\n"
+        "import time\nwhile True: time.sleep(0.05)"
     )
     await talk.say("run", language="python", code=code, tty=TTY)
     await talk.hear_output("ready")

@@ -16,7 +16,7 @@
 # The mark is random for each run and never exported, so that no program prints it by chance; one that
 # reads this script's memory can find it, and the server believes no report that can't be.
 
-mode=$1 mark='' child='' pending='' trapped='' watchdog='' until_ended='' v1='' v2=''
+mode=$1 mark='' child='' pending='' trapped='' sent='' watchdog='' until_ended='' v1='' v2=''
 
 # 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What this shell itself has
 # to say ("Killed", "Terminated") is not the program's output.
@@ -52,7 +52,7 @@ usage() { # sets cpu (nanoseconds), peak (bytes), kills (processes killed for wa
 }
 
 deliver() { # deliver SIGNAL to the program's process group, or when it starts
-  trapped=1
+  trapped=1 sent=$1
   if [ -z "$child" ]; then pending="$pending $1"
   elif [ "$mode" = tty ] && [ $$ = 1 ]; then kill -s "$1" -- -1
   else kill -s "$1" -- "-$child" || kill -s "$1" "$child"
@@ -61,7 +61,7 @@ deliver() { # deliver SIGNAL to the program's process group, or when it starts
 for name in TERM HUP USR1 USR2; do trap "deliver $name" "$name"; done
 # SIGKILL can't be trapped, and the terminal's keys send SIGINT and SIGQUIT to this script too: the
 # server sends others for these three.
-trap 'trapped=1' INT QUIT
+[ "$mode" = tty ] && trap '' INT QUIT
 trap 'deliver INT' VTALRM
 trap 'deliver QUIT' PROF
 trap 'deliver KILL' PWR
@@ -106,6 +106,16 @@ else
   env --default-signal=INT,QUIT true && reset="$reset env --default-signal=INT,QUIT"
 fi
 
+# bash forgets the status of a child that ends in the instant in which a trap interrupts wait (waitchld
+# in its jobs.c, still in 5.3), and would wait for it for ever. The signal is then the likeliest cause.
+lost() {
+  kill -0 "$child" && return 1
+  for running in $([ -n "$BASH_VERSION" ] && jobs -pr); do
+    [ "$running" = "$child" ] && return
+  done
+  return 1
+}
+
 stage() { # stage NAME FUNCTION: run and report it; false if it failed. A build gets no stdin.
   case $1 in run) stdin=3 ;; *) stdin=4 ;; esac
   usage
@@ -127,6 +137,10 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed. A build 
     wait $until_ended "$child"; code=$?
     if [ "$code" != 127 ] || [ -z "$status" ]; then status=$code; fi
     [ -n "$trapped" ] || break
+    if lost; then
+      status=$((128 + $(kill -l "$sent")))
+      break
+    fi
   done
   usage
   ended=exited
