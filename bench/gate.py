@@ -13,19 +13,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import redis.asyncio as redis
+import uvloop
 
+from bench import kit
 from wsrunner.gates.base import Ticket
 from wsrunner.gates.redis import RedisGate, _sha
 
@@ -35,6 +35,8 @@ HELP = "The Redis gate in multiples of a PING: admission, hand-off, positions, m
 ROUNDS = 1000
 HANDOFFS = 400
 MANY = 100_000
+HELD = 20_000
+ROUNDS_OF_RATES = 7
 
 numbers = itertools.count()
 
@@ -287,9 +289,9 @@ async def rates(port):
     if tool is None:
         return {"skipped": "redis-benchmark is missing"}
 
-    async def rate(*command, count):
+    async def rate(*command, count, of=10**9):
         process = await asyncio.create_subprocess_exec(
-            *(tool, "-p", str(port), "-c", "50", "-n", str(count), "-r", "100000", "--csv"),
+            *(tool, "-p", str(port), "-c", "50", "-n", str(count), "-r", str(of), "--csv"),
             *map(str, command),
             stdout=subprocess.PIPE,
         )
@@ -297,23 +299,27 @@ async def rates(port):
         return float(output.decode().splitlines()[-1].rsplit('","', 7)[1])
 
     client = redis.Redis(host="127.0.0.1", port=port)
+    found = []
     async with opened(port, "rates", 10**6) as gate:
         replica, link = gate._replica.identity
         head = (1, gate._key, replica, link)
-        pipe = client.pipeline(transaction=False)
-        for number in range(100_000):
-            pipe.evalsha(_sha("enter"), *head, f"l{number:012}", "local", "", 0, 0)
-        await pipe.execute()
-        enter = ("EVALSHA", _sha("enter"), *head, "e__rand_int__", "local", "", 0, 0)
-        leave = ("EVALSHA", _sha("leave"), *head, "l__rand_int__", 0, "local", "")
-        found = [
-            (
-                await rate("PING", count=100_000),
-                await rate(*enter, count=20_000),
-                await rate(*leave, count=15_000),
+        for turn in range(ROUNDS_OF_RATES):
+            enter = ("EVALSHA", _sha("enter"), *head, f"e{turn}-__rand_int__", "local", "", 0, 0)
+            leave = ("EVALSHA", _sha("leave"), *head, f"l{turn}-__rand_int__", 0, "local", "")
+            pipe = client.pipeline(transaction=False)
+            for number in range(HELD):
+                ticket = f"l{turn}-{number:012}"
+                pipe.evalsha(_sha("enter"), *head, ticket, "local", "", 0, 0)
+            await pipe.execute()
+            # redis-benchmark picks tickets at random: of so many, few leave twice.
+            found.append(
+                (
+                    await rate("PING", count=50_000),
+                    await rate(*enter, count=HELD // 5),
+                    await rate(*leave, count=HELD // 5, of=HELD),
+                )
             )
-            for _ in range(3)
-        ]
+            await client.delete(f"{gate._key}:tickets:{replica}")
     await client.flushall()
     await client.aclose()
     pings, enters, leaves = (statistics.median(column) for column in zip(*found, strict=True))
@@ -327,58 +333,96 @@ async def rates(port):
     }
 
 
+def against_ping(what, samples, pings, **target):
+    """Return the median in multiples of the PING that was taken beside it."""
+    facts = kit.summary(samples)
+    base = statistics.median(pings)
+    return kit.Figure(
+        what,
+        "µs",
+        facts["median"],
+        (facts["p25"], facts["p75"]),
+        "a PING",
+        base,
+        facts["median"] / base,
+        **target,
+    )
+
+
 async def measure():
+    figures, details = [], {"script_us": {}}
     with redis_server() as port:
         pings, wire_pings, pairs, admits = await admission(port)
-        base = statistics.median(pings)
-        result = {
-            "ping_us": pings.summary(),
-            "ping_over_gates_connection_us": wire_pings.summary(),
-            "pair_us": pairs.summary(),
-            "admit_us": admits.summary(),
-            "pair_to_ping": round(statistics.median(pairs) / base, 2),
-            "admit_to_ping": round(statistics.median(admits) / base, 2),
-            "queues": {},
-        }
+        figures += [
+            against_ping("PING over the gate's own connection", wire_pings, pings),
+            against_ping(
+                "acquire + release, as `admit` waits",
+                admits,
+                pings,
+                most=2.5,
+                note="the release is sent and not waited for",
+            ),
+            against_ping("acquire + release, both replies awaited", pairs, pings, most=2.5),
+        ]
+        flat = []
         for behind in (10, 1000, MANY):
             pings, times, beats, memory, scripts = await handoffs(port, behind)
-            base = statistics.median(pings)
-            result["queues"][behind] = {
-                "ping_us": pings.summary(),
-                "handoff_us": times.summary(),
-                "handoff_p50_to_ping": round(statistics.median(times) / base, 2),
-                "handoff_p99_to_ping_p99": round(times.quantile(0.99) / pings.quantile(0.99), 2),
-                "positions_to_ping": round(statistics.median(beats) / base, 2),
-                "memory_per_waiter_bytes": round(memory),
-                "script_us": {
-                    name: {**samples.summary(), "max": max(samples), "count": len(samples)}
-                    for name, samples in sorted(scripts.items())
-                },
+            wait = f"{behind:,} waiting: "
+            handoff = against_ping(wait + "hand-off", times, pings, most=2.2)
+            p99, base_p99 = times.quantile(0.99), pings.quantile(0.99)
+            flat.append(handoff.ratio)
+            longest = max(max(samples) for samples in scripts.values())
+            figures += [
+                handoff,
+                kit.Figure(
+                    wait + "hand-off, p99",
+                    "µs",
+                    p99,
+                    None,
+                    "a PING's p99",
+                    base_p99,
+                    p99 / base_p99,
+                    most=2.5,
+                ),
+                against_ping(wait + "position refresh", beats, pings, most=2.5),
+                kit.Figure(wait + "longest script", "ms", longest / 1000, most=2),
+                kit.Figure(wait + "Redis memory a waiter", "bytes", memory, most=400),
+            ]
+            details["script_us"][behind] = {
+                name: {**samples.summary(), "max": max(samples), "count": len(samples)}
+                for name, samples in sorted(scripts.items())
             }
-        few, many = result["queues"][10], result["queues"][MANY]
-        result["handoff_many_to_few"] = round(
-            many["handoff_p50_to_ping"] / few["handoff_p50_to_ping"], 2
+        figures.append(
+            kit.Figure(f"hand-off, {MANY:,} waiting to 10", "times", flat[-1] / flat[0], most=1.3)
         )
-        result["rates"] = await rates(port)
-        result["others"] = await others(port)
-    return result
+        found = await rates(port)
+        details["rates"] = found
+        if "pair_per_s" in found:
+            figures.append(
+                kit.Figure(
+                    "pairs on the server, 50 connections",
+                    "1/s",
+                    found["pair_per_s"],
+                    None,
+                    "PINGs",
+                    found["ping_per_s"],
+                    found["pair_to_ping"],
+                    least=0.3,
+                )
+            )
+        details["others"] = await others(port)
+        for name, facts in details["others"].items():
+            base = facts["ping_us"]["p50"]
+            for what, key in (("acquire + release, both awaited", "pair"), ("hand-off", "handoff")):
+                ratio = facts[key if key in facts else f"{key}_p50"]
+                figures.append(
+                    kit.Figure(f"{name}: {what}", "µs", ratio * base, None, "a PING", base, ratio)
+                )
+    return {"figures": [figure.as_json() for figure in figures], **details}
 
 
 def run(out: Path) -> dict:
-    """Measure, write ``gate.json`` into the directory `out`, and return what was written."""
-    try:
-        import uvloop
-
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    except ImportError:
-        runner = asyncio.Runner()
-    with runner:
-        result = runner.run(measure())
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "gate.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
-
-
-if __name__ == "__main__":
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("artifacts/bench")
-    print(json.dumps(run(directory), indent=2))
+    """Measure and return the figures."""
+    del out
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(measure())

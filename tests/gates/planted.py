@@ -8,6 +8,8 @@ BUGS = {
     "a late release frees a slot": (
         "if not packed then return false end",
         "if not packed then add('held', -1) return true end",
+        "if not packed then return {'none'} end",
+        "if not packed then redis.call('HINCRBY', gate, 'held', -1) return {'none'} end",
     ),
     "a renewal takes an ended lease up again": (
         "if tonumber(redis.call('ZSCORE', G .. ':replicas', replica)) < clock then",
@@ -20,10 +22,14 @@ BUGS = {
     "a full engine is not passed over": (
         "return not cap or number('e:' .. engine) < tonumber(cap)",
         "return true",
+        "(not now[7] or (now[8] or 0) + 0 < now[7] + 0)",
+        "true",
     ),
     "a counter drifts": (
         "    add('held', -1)\n    add('e:' .. engine, -1)",
         "    if count % 2 ~= 0 then add('held', -1) end\n    add('e:' .. engine, -1)",
+        "    redis.call('HINCRBY', gate, 'held', -1)\n    if",
+        "    if fence % 2 ~= 0 then redis.call('HINCRBY', gate, 'held', -1) end\n    if",
     ),
     "a grant is not kept for the next beat": (
         "redis.call('RPUSH', G .. ':inbox:' .. replica, letter)",
@@ -33,7 +39,12 @@ BUGS = {
         "redis.call('RPUSH', G .. ':feed', digits(seq))",
         "if seq % 3 ~= 0 then redis.call('RPUSH', G .. ':feed', digits(seq)) end",
     ),
-    "an old connection may still speak": ("text('link:' .. replica) ~= link", "false"),
+    "an old connection may still speak": (
+        "text('link:' .. replica) ~= link",
+        "false",
+        "now[2] ~= link",
+        "false",
+    ),
     "a stepped clock ends leases": ("math.min(passed, step_us)", "passed"),
     "one grant too many": (
         "number('held') < number('slots') do",

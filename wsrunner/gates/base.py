@@ -21,7 +21,8 @@ class Ticket:
 
     Args:
         id: Unique for ever, across replicas; the run's id.
-        tenant: Whose share of slots and queue it uses; the empty string where tenants don't exist.
+        tenant: Whose share of slots and queue it uses; the empty string for nobody's,
+            which are bound by no share.
         engine: The engine whose capacity it needs.
     """
 

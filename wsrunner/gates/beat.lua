@@ -16,6 +16,8 @@
 --          replicas  all that are alive
 --          config    name, value, ... if the version differs, else empty
 
+-- include common.lua
+
 local FEED_PER_CALL = 500
 local INBOX_PER_CALL = 100
 

@@ -123,9 +123,14 @@ local function engine_free(engine)
   return not cap or number('e:' .. engine) < tonumber(cap)
 end
 
+-- Nobody's tickets, those of the tenant "", are bound by no share and not counted.
 local function tenant_free(tenant)
   local share = number('tenant_slots')
-  return share == 0 or number('t:' .. tenant) < share
+  return share == 0 or tenant == '' or number('t:' .. tenant) < share
+end
+
+local function add_tenant(letter, tenant, change)
+  if tenant ~= '' then add(letter .. ':' .. tenant, change) end
 end
 
 local function lane_key(engine, tenant)
@@ -170,7 +175,7 @@ local function wait(replica, ticket, seq, engine, tenant)
   redis.call('HSET', G .. ':tickets:' .. replica, ticket,
     'w\n' .. digits(seq) .. '\n' .. engine .. '\n' .. tenant)
   add('waiting', 1)
-  add('w:' .. tenant, 1)
+  add_tenant('w', tenant, 1)
   if redis.call('ZCARD', lane) == 1 then
     redis.call('ZADD', G .. ':lanes', 0, tenant .. '\n' .. engine)
     refresh_lane(engine, tenant)
@@ -183,7 +188,7 @@ local function moved(seq, tenant)
   redis.call('RPUSH', G .. ':feed', digits(seq))
   add('moved', 1)
   add('waiting', -1)
-  add('w:' .. tenant, -1)
+  add_tenant('w', tenant, -1)
 end
 
 local function hold(replica, ticket, fence, engine, tenant)
@@ -191,7 +196,7 @@ local function hold(replica, ticket, fence, engine, tenant)
     'h\n' .. digits(fence) .. '\n' .. engine .. '\n' .. tenant)
   add('held', 1)
   add('e:' .. engine, 1)
-  add('t:' .. tenant, 1)
+  add_tenant('t', tenant, 1)
   if number('tenant_slots') > 0 and not tenant_free(tenant) then refresh_tenant(tenant) end
 end
 
@@ -216,9 +221,9 @@ local function drop(replica, ticket, fence)
     local was_full = not engine_free(engine)
     add('held', -1)
     add('e:' .. engine, -1)
-    add('t:' .. tenant, -1)
+    add_tenant('t', tenant, -1)
     if number('waiting') > 0 then
-      if number('tenant_slots') > 0 then refresh_tenant(tenant) end
+      if tenant ~= '' and number('tenant_slots') > 0 then refresh_tenant(tenant) end
       if was_full then refresh_engine(engine) end
     end
   end

@@ -17,6 +17,8 @@
 --                  "claim"  a new epoch: it should claim what it has, then beat with "settled"
 --                  "gone"   its lease ended: it must come back under another id
 
+-- include common.lua
+
 local replica, link, run, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_us, step_us, settle_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local old_epoch = tonumber(ARGV[8])
@@ -54,6 +56,8 @@ if text('run') ~= run then
       cache[field] = false
     end
   end
+  -- A small hash is searched from its front: what every enter reads comes first.
+  redis.call('HSET', G, 'open_at', 0, 'waiting', 0, 'held', 0, 'fence', number('fence'))
   local wall = wall_us()
   local start = math.max(wall, number('seq') + 1, number('fence') + 1, number('epoch') + 1)
   put('run', run)

@@ -100,7 +100,7 @@ class Line:
         self.held -= 1
         _decrease(self._engine_held, engine)
         _decrease(self._tenant_held, tenant)
-        if self.shares.slots and self._tenant_held[tenant] == self.shares.slots - 1:
+        if tenant and self.shares.slots and self._tenant_held[tenant] == self.shares.slots - 1:
             for other in self._heads:
                 self._push_head(other, tenant)
         return entry
@@ -141,7 +141,8 @@ class Line:
         return capacity is None or self._engine_held[engine] < capacity
 
     def _tenant_free(self, ticket: Ticket) -> bool:
-        return not self.shares.slots or self._tenant_held[ticket.tenant] < self.shares.slots
+        share = self.shares.slots
+        return not share or not ticket.tenant or self._tenant_held[ticket.tenant] < share
 
     def _lane_of(self, ticket: Ticket) -> tuple[str, str]:
         return ticket.engine, ticket.tenant if self.shares.slots else ""
@@ -157,7 +158,7 @@ class Line:
         tenant = entry.ticket.tenant
         if self.waiting >= self.queue_max:
             raise QueueFullError(f"the queue is full: {self.waiting} of {self.queue_max} runs wait")
-        if self.shares.queue and self._tenant_waiting[tenant] >= self.shares.queue:
+        if tenant and self.shares.queue and self._tenant_waiting[tenant] >= self.shares.queue:
             raise QueueFullError(
                 f"your share of the queue is full: {self.shares.queue} of your runs wait"
             )

@@ -4,6 +4,8 @@
 -- ARGV     1 replica   2 its link
 -- Returns  tickets it still has here: call again until 0. (If it can't, the others' beats go on.)
 
+-- include common.lua
+
 local replica, link = ARGV[1], ARGV[2]
 
 if text('link:' .. replica) == link then bury(replica) end

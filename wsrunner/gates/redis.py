@@ -46,6 +46,7 @@ from wsrunner.gates.replica import Replica, Reply, Stay, UnlinkedError, unavaila
 
 log = logging.getLogger("wsrunner.gate")
 
+_INCLUDE = "-- include common.lua\n"
 SCRIPTS = ("join", "enter", "leave", "beat", "part", "tune")
 BEAT_S = 0.5
 OPEN_S = 5.0
@@ -56,9 +57,12 @@ AGAIN_MAX_S = 0.25
 
 @cache
 def script(name: str) -> str:
-    """Return a script's text, what all share before it."""
-    here = Path(__file__).parent
-    return "\n".join((here / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    """Return a script's text, with what all share where it asks for it."""
+    text, common = (
+        (Path(__file__).parent / f"{part}.lua").read_text("utf-8") for part in (name, "common")
+    )
+    assert text.count(_INCLUDE) == 1
+    return text.replace(_INCLUDE, common)
 
 
 class _Desk(ABC):

@@ -4,6 +4,8 @@
 -- ARGV     name, value, ...   as in the gate's hash; an empty value takes a setting away
 -- Returns  the version of the configuration
 
+-- include common.lua
+
 for i = 1, #ARGV, 2 do
   put(ARGV[i], ARGV[i + 1] ~= '' and ARGV[i + 1])
   local engine = string.match(ARGV[i], '^cap:(.*)$')
