@@ -226,7 +226,7 @@ class Monitor:
                 try:
                     await self._obey(message)
                 except WsrunnerError as exc:
-                    await outlet.send(protocol.encode(protocol.error_event(exc)))
+                    await outlet.send(protocol.encode(protocol.error_event(exc)), text=True)
         except (ConnectionClosed, SinkClosedError):
             pass
         finally:
@@ -238,13 +238,13 @@ class Monitor:
     async def _feed(self, outlet: Outlet, queue: asyncio.Queue[EndedRun]) -> None:
         first = True
         while True:
-            await outlet.send(_encoder.encode(await self.state(recent=first)).decode())
+            await outlet.send(_encoder.encode(await self.state(recent=first)), text=True)
             first = False
             deadline = time.monotonic() + EVERY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     while time.monotonic() < deadline:
-                        await outlet.send(_encoder.encode(await queue.get()).decode())
+                        await outlet.send(_encoder.encode(await queue.get()), text=True)
 
     async def _obey(self, message: str | bytes) -> None:
         """Carry out an operator's command.

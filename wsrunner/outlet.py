@@ -30,15 +30,15 @@ class Outlet:
         self._connection = connection
         self._slow_client_s = slow_client_s
 
-    async def send(self, message: str | bytes) -> None:
-        """Send one message; waits while the client is behind.
+    async def send(self, message: bytes, *, text: bool) -> None:
+        """Send one message, as text (then it is UTF-8) or binary; waits while the client is behind.
 
         Raises:
             SinkClosedError: The client is gone, or has just been dropped.
         """
         try:
             async with asyncio.timeout(self._slow_client_s):
-                await self._connection.send(message)
+                await self._connection.send(message, text=text)
         except ConnectionClosed as exc:
             raise SinkClosedError from exc
         except TimeoutError as exc:

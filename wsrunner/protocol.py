@@ -272,9 +272,9 @@ def salvage_id(message: str | bytes) -> str | UnsetType:
         return UNSET
 
 
-def encode(event: _Event) -> str:
-    """Encode one server message as JSON text; optional fields that are unset do not appear."""
-    return _encoder.encode(event).decode()
+def encode(event: _Event) -> bytes:
+    """Encode one server message as JSON in UTF-8; optional fields that are unset do not appear."""
+    return _encoder.encode(event)
 
 
 def decode_server(message: str | bytes) -> ServerMessage | None:

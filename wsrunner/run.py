@@ -482,6 +482,9 @@ class Run:
         Raises:
             SinkClosedError: The client is gone, or took too long over the last of it.
         """
+        if self._deliver_by_s is None:
+            await self._sink.send(event)
+            return
         try:
             async with asyncio.timeout_at(self._deliver_by_s):
                 await self._sink.send(event)

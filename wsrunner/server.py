@@ -42,7 +42,7 @@ CLOSE_S = 5.0
 """How long clients may take over the closing handshake when the server stops."""
 MESSAGE_CAP_FACTOR = 4
 """Messages up to so many times the limit are answered with an error; beyond, the socket closes."""
-WRITE_LIMIT_BYTES = 64 * KIB
+WRITE_LIMIT_BYTES = 256 * KIB
 SEND_BUFFER_BYTES = 256 * KIB
 """Kernel buffer of each connection: without a limit it hides a reader that has stopped."""
 

@@ -91,7 +91,7 @@ class JsonSession:
         if isinstance(event, Exit):
             # Its container is still being removed, but the client may use the id again at once.
             self._runs.pop(event.id, None)
-        await self._socket.send(protocol.encode(event))
+        await self._socket.send(protocol.encode(event), text=True)
 
     def _handle(self, message: protocol.ClientMessage) -> None:
         """Act on one message at once; only a new run needs a task.
@@ -223,10 +223,11 @@ class PlainSession:
         """Deliver one event; see `run.Sink`. Only output and the exit show in this protocol."""
         if isinstance(event, Stdout):
             if event.data is not UNSET:
-                await self._socket.send(event.data if self._text else event.data.encode())
+                await self._socket.send(event.data.encode(), text=self._text)
             else:
                 # Text can't hold these bytes as they are.
-                await self._socket.send(protocol.content_bytes(UNSET, event.base64, "$"))
+                data = protocol.content_bytes(UNSET, event.base64, "$")
+                await self._socket.send(data, text=False)
         elif isinstance(event, Exit):
             # Not awaited here: the closing handshake is the client's pace, and the run's slot is
             # not free before this returns.
