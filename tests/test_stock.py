@@ -46,22 +46,41 @@ def test_nothing_is_started_whose_image_is_missing():
     assert stock.decide(0.0, {}) == Decision([], None)
 
 
-def test_a_kind_that_was_asked_for_gets_two_and_loses_them_when_demand_fades():
+def test_a_kind_that_was_asked_for_gets_some_and_loses_them_when_demand_fades():
     stock = Stock(most=10)
     assert stock.take(RUBY, 0.0) is None
     assert fill(stock, 1.0) == []
     assert stock.take(RUBY, 2.0) is None
-    assert fill(stock, 3.0) == [RUBY, RUBY]
+    assert fill(stock, 3.0) == [RUBY, RUBY, RUBY]
     later = stock.decide(DEMAND_WINDOW_S * 10, IMAGES)
-    assert len(later.drop) == 2
+    assert len(later.drop) == 3
     assert stock.sizes() == {}
 
 
-def test_busy_kinds_get_more():
-    stock = Stock(most=50)
+def test_busy_kinds_get_what_arrives_while_ten_start_and_more():
+    stock = Stock(most=100)
     for i in range(1200):
         stock.take(PYTHON, i * 0.05)
-    assert 2 < stock.wanted(60.0)[PYTHON] <= 20
+    assert 20 < stock.wanted(60.0)[PYTHON] <= 30
+
+
+def test_demand_that_rises_is_met_within_seconds_and_forgotten_slowly():
+    stock = Stock(most=100)
+    for i in range(60):
+        stock.take(PYTHON, i * 0.05)
+    risen = stock.wanted(3.0)[PYTHON]
+    assert risen > 10
+    assert stock.wanted(13.0)[PYTHON] > 0.8 * risen
+
+
+def test_a_low_stock_is_refilled_without_pauses():
+    stock = Stock(most=100)
+    stock.floors = {PYTHON: 4}
+    hurries = []
+    while (decision := stock.decide(0.0, IMAGES)).start:
+        hurries.append(decision.hurry)
+        add(stock, PYTHON, 0.0)
+    assert hurries == [True, True, True, False]
 
 
 def test_the_total_is_shared_first_ones_first_and_by_demand():
@@ -107,5 +126,5 @@ def test_a_dead_container_is_never_handed_out():
 
 def test_its_state_reads_well():
     stock = Stock(most=10)
-    add(stock, PYTHON, 0.0)
-    assert repr(stock) == "<stock python 1; start takes 260 ms>"
+    add(stock, PYTHON, 0.0, took_s=0.6)
+    assert repr(stock) == "<stock python 1; start takes 200 ms>"

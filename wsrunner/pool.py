@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 REFILL_DELAY_S = 0.3
 """A short run is left the CPU; a long one does not keep the pool empty."""
 PACE = 1.0
-"""Pause after a start, as a multiple of the time it took: refilling leaves half a core to runs."""
+"""Pause after a start, as a multiple of the time it took, unless the stock is low: refilling leaves
+half a core to runs."""
 LOOK_EVERY_S = 10.0
 """How often demand that has faded, and age, are noticed."""
 RETRY_S = 1.0
@@ -137,13 +138,13 @@ class Pool:
         """Do what the stock decides; return whether there may be more to do."""
         image_ids = await self._engine.images()
         self._stock.floors = self._floors(image_ids)
-        drop, box = self._stock.decide(time.monotonic(), image_ids)
+        drop, box, hurry = self._stock.decide(time.monotonic(), image_ids)
         for spare in drop:
             await spare.container.destroy()
         if box is None:
             return False
-        # A run that starts cold is served first: a refill would slow it down.
-        while self._cold_starts:
+        # Runs that start cold are served first; but one must not keep the others cold.
+        while self._cold_starts > 1:
             await asyncio.sleep(0.01)
         begun_s = time.monotonic()
         try:
@@ -152,5 +153,6 @@ class Pool:
             return False
         now_s = time.monotonic()
         self._stock.add(box, Spare(container, image_ids[box.image], now_s), now_s - begun_s)
-        await asyncio.sleep(PACE * (now_s - begun_s))
+        if not hurry:
+            await asyncio.sleep(PACE * (now_s - begun_s))
         return True
