@@ -38,7 +38,8 @@ class WsrunnerCode extends HTMLElement {
     this.#file = { name: this.language, content: snippet(this) };
     await this.#build();
     this.toggleAttribute("ready", true);
-    if (this.hasAttribute("autorun")) this.run();
+    // Unless somebody was quicker.
+    if (this.hasAttribute("autorun") && this.#parts.log.hidden) this.run();
   }
 
   disconnectedCallback() {

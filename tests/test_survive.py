@@ -594,11 +594,14 @@ async def test_after_sigkill_and_restart_no_container_of_the_old_server_is_left(
 
 
 async def test_without_a_restart_the_containers_end_at_their_limits(start_server):
-    server = start_server(slots=1, warm="python=1", wall_s=2)
+    server = start_server(slots=1, warm="python=1", warm_max=1, wall_s=5)
     async with server.talk() as talk:
         await talk.say("run", language="python", code=IGNORE_ALL)
         await talk.hear_output("ready")
+        # One that is created and not started when its server dies is left to others' sweeps.
+        until(lambda: server.metrics().get("wsrunner_pool_containers") == 1, "a warm container")
         server.kill()
+    assert server.containers()
     await asyncio.to_thread(until, lambda: not server.containers(), "all containers gone")
 
 

@@ -25,6 +25,8 @@ REFILL_DELAY_S = 0.3
 PACE = 1.0
 """Pause after a start, as a multiple of the time it took, unless the stock is low: refilling leaves
 half a core to runs."""
+COLD_FIRST_S = 1.0
+"""How long refilling makes room for runs that start cold."""
 LOOK_EVERY_S = 10.0
 """How often demand that has faded, and age, are noticed."""
 RETRY_S = 1.0
@@ -136,6 +138,11 @@ class Pool:
 
     async def _step(self) -> bool:
         """Do what the stock decides; return whether there may be more to do."""
+        # Runs that start cold are served first; but they must not keep the next ones cold for ever.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COLD_FIRST_S):
+                while self._cold_starts > 1:
+                    await asyncio.sleep(0.01)
         image_ids = await self._engine.images()
         self._stock.floors = self._floors(image_ids)
         drop, box, hurry = self._stock.decide(time.monotonic(), image_ids)
@@ -143,9 +150,6 @@ class Pool:
             await spare.container.destroy()
         if box is None:
             return False
-        # Runs that start cold are served first; but one must not keep the others cold.
-        while self._cold_starts > 1:
-            await asyncio.sleep(0.01)
         begun_s = time.monotonic()
         try:
             container = await self._engine.start(box)

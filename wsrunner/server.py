@@ -43,6 +43,9 @@ CLOSE_S = 5.0
 MESSAGE_CAP_FACTOR = 4
 """Messages up to so many times the limit are answered with an error; beyond, the socket closes."""
 WRITE_LIMIT_BYTES = 256 * KIB
+"""Unsent output of a socket after which its sends wait."""
+WRITE_STEP_BYTES = 48 * KIB
+"""What a client must take within slow_client_s for them to go on: little, as slow is not dead."""
 SEND_BUFFER_BYTES = 256 * KIB
 """Kernel buffer of each connection: without a limit it hides a reader that has stopped."""
 
@@ -154,7 +157,7 @@ async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -
         select_subprotocol=lambda _, offered: http.choose_subprotocol(offered),
         compression=None,
         max_size=max(MESSAGE_CAP_FACTOR * settings.message_kb * KIB, 8 * MIB),
-        write_limit=WRITE_LIMIT_BYTES,
+        write_limit=(WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES),
         server_header=None,
     )
 

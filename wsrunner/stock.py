@@ -25,7 +25,8 @@ AHEAD = 10.0
 """Starts of one container that the spares should last for: arrivals come in bursts. With 2, and a
 pause after each start, 4 of 10 runs at half load found none; with this 1 in 30."""
 LOW = 0.75
-"""Share of what is wanted below which refilling makes no pauses."""
+"""Share of what is wanted below which refilling makes no pauses: a stock of three or less is low
+until it is full, as the next burst would empty it."""
 MAX_AGE_S = 3600.0
 """Older ones are replaced: a rebuilt kernel module, a leaked page, a stale mount end with them."""
 SPARE_BYTES = 8 * 2**20

@@ -428,6 +428,8 @@ def test_the_scripts_decide_as_a_plain_model_does(request, version):
 @pytest.mark.parametrize("bug", sorted(BUGS.keys() - {"nobody waits for claims"}))
 def test_the_model_notices(client, bug):
     change = planter(bug)
-    assert any(change(script(name)) != script(name) for name in SCRIPTS)
-    with pytest.raises((AssertionError, ValueError, redis.ResponseError)):
+    for sound in BUGS[bug][::2]:
+        assert any(sound in script(name) for name in SCRIPTS), sound
+    with pytest.raises((AssertionError, ValueError, redis.ResponseError)) as noticed:
         drive(client, change, examples=2000, phases=[Phase.generate], report_multiple_bugs=False)
+    assert "Error compiling" not in str(noticed.value)

@@ -52,7 +52,8 @@ usage() { # sets cpu (nanoseconds), peak (bytes), kills (processes killed for wa
 }
 
 deliver() { # deliver SIGNAL to the program's process group, or when it starts
-  trapped=1 sent=$1
+  trapped=1
+  [ -n "$sent" ] && ! kill -0 "$child" || sent=$1
   if [ -z "$child" ]; then pending="$pending $1"
   elif [ "$mode" = tty ] && [ $$ = 1 ]; then kill -s "$1" -- -1
   else kill -s "$1" -- "-$child" || kill -s "$1" "$child"
@@ -107,10 +108,12 @@ else
 fi
 
 # bash forgets the status of a child that ends in the instant in which a trap interrupts wait (waitchld
-# in its jobs.c, still in 5.3), and would wait for it for ever. The signal is then the likeliest cause.
+# in its jobs.c, still in 5.3), and would wait for it for ever. The last signal that it can have got is
+# then the likeliest cause.
 lost() {
+  [ -n "$BASH_VERSION" ] || return 1
   kill -0 "$child" && return 1
-  for running in $([ -n "$BASH_VERSION" ] && jobs -pr); do
+  for running in $(jobs -pr); do
     [ "$running" = "$child" ] && return
   done
   return 1
@@ -122,7 +125,7 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed. A build 
   before=$cpu
   [ -n "$job_control" ] && set -m
   ( limit; "$2" ) <&$stdin >&5 2>&6 3<&- 4<&- 5>&- 6>&- 7>&- 8<&- &
-  child=$!
+  child=$! sent=''
   for signal in $pending; do deliver "$signal"; done
   pending=''
   # The server ends a run at its limit; this is for when the server itself has died.

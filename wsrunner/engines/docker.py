@@ -46,6 +46,7 @@ OOM_EVENT_S = 0.5
 READY_S = 30.0
 REMOVAL_S = 30.0
 REMOVAL_POLL_S = 0.01
+REMOVAL_POLL_MAX_S = 0.5
 SWEEP_AGE_S = 300
 RETRY_AFTER_S = 2.0
 
@@ -53,7 +54,6 @@ _STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
 """What the bootstrap takes for signals that it can't trap, or that the terminal's keys send."""
 
 _NOT_FOUND = 404
-_CONFLICT = 409
 _HEADER = struct.Struct(">BxxxL")
 _LAUNCH = (
     'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$1" wsrunner "$2"; done'
@@ -477,28 +477,26 @@ class DockerEngine:
             EngineUnavailableError: The engine does not answer.
         """
         container = self._docker.containers.container(container_id)
-        async with _asked("remove a container", REMOVAL_S):
-            try:
-                await container.delete(force=True, v=True)
-            except aiodocker.DockerError as exc:
-                if exc.status == _NOT_FOUND:
+        deadline_s = time.monotonic() + REMOVAL_S
+        pause_s = REMOVAL_POLL_S
+        async with _asked("remove a container", REMOVAL_S + ANSWER_S):
+            while True:
+                try:
+                    await container.delete(force=True, v=True)
+                except aiodocker.DockerError as exc:
+                    if exc.status == _NOT_FOUND:
+                        return
+                    # Already on its way out, as AutoRemove does when the bootstrap has ended; or it
+                    # ended between the engine's look and its kill, which then fails (500, "is not
+                    # running") and takes the AutoRemove with it. Asked again, not waited for: a
+                    # wait for "removed" that comes an instant too late is never answered. (All
+                    # three seen with Docker 20.10, rarely.)
+                    if time.monotonic() > deadline_s:
+                        raise
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(1.5 * pause_s, REMOVAL_POLL_MAX_S)
+                else:
                     return
-                if exc.status != _CONFLICT:
-                    raise
-                # Already on its way out, as AutoRemove does when the bootstrap has ended. Asked for
-                # again and again: a wait for the condition "removed" that comes an instant too late
-                # is never answered (seen with Docker 20.10, rarely).
-                async with asyncio.timeout(REMOVAL_S):
-                    while await self._exists(container):
-                        await asyncio.sleep(REMOVAL_POLL_S)
-
-    @staticmethod
-    async def _exists(container: DockerContainer) -> bool:
-        try:
-            await container.show()
-        except aiodocker.DockerError as exc:
-            return exc.status != _NOT_FOUND
-        return True
 
     def forget(self, session: DockerContainerSession) -> None:
         """Take a destroyed container off the list of those in use."""

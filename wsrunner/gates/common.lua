@@ -1,4 +1,4 @@
--- common.lua: what every script of the gate shares; put before each of them by gates/redis.py.
+-- common.lua: what every script of the gate shares; gates/redis.py puts it where they say.
 --
 -- KEYS[1] is the gate's hash, "{prefix}:gate". All other keys are made from it, so that the one hash
 -- tag puts them in one slot of a Redis Cluster. Only commands and options of Redis 6.2 are used.
