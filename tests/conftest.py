@@ -1,6 +1,7 @@
 """Servers for tests. What is missing is an error under CI=true, a skip elsewhere."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 from tests.docker_fixtures import absent
 from tests.serving import Serving, docker
 from wsrunner import languages
+
+
+def pytest_configure():
+    """Let programs under test take SIGINT: in the background of a shell all inherit "ignore"."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
