@@ -568,10 +568,60 @@ class RawEngine:
 
     def start(self, box: Box) -> RawContainer:
         """Create, attach, start: the one order in which no output is lost."""
-        created = self.call("POST", "/containers/create", self._shape._config(box))  # noqa: SLF001
-        container = RawContainer(self, created["Id"], self._attach(created["Id"]))
-        self.call("POST", f"/containers/{container.id}/start")
+        container_id = self._create(box)
+        container = RawContainer(self, container_id, self._attach(container_id))
+        self.call("POST", f"/containers/{container_id}/start")
         return container
+
+    def time_attach_command(self, order: Order) -> float:
+        """Let `docker attach` read a run's output into /dev/null, from a container of its own.
+
+        Returns:
+            Seconds from the request, written to the command's stdin once it has attached, to the
+            report on its stderr.
+        """
+        container_id = self._create(order.box)
+        try:
+            self.call("POST", f"/containers/{container_id}/start")
+            with subprocess.Popen(
+                ["docker", "attach", container_id],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            ) as command:
+                assert command.stdin is not None
+                assert command.stderr is not None
+                # It doesn't say when it has attached; its own start must not count.
+                time.sleep(0.5)
+                mark = bootstrap.new_mark()
+                begun_s = time.perf_counter()
+                command.stdin.write(bootstrap.encode(order.plan, mark))
+                command.stdin.flush()
+                for line in command.stderr:
+                    if line.startswith(mark):
+                        return time.perf_counter() - begun_s
+                raise RuntimeError("`docker attach` ended without the run's report")
+        finally:
+            self.remove(container_id)
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container and wait until it is gone."""
+        try:
+            self.call("DELETE", f"/containers/{container_id}?force=1&v=1")
+        except RuntimeError as exc:
+            if "404" in str(exc):
+                return
+            if "409" not in str(exc):
+                raise
+            # It removes itself at this moment.
+            with contextlib.suppress(RuntimeError):
+                while True:
+                    self.call("GET", f"/containers/{container_id}/json")
+                    time.sleep(0.005)
+
+    def _create(self, box: Box) -> str:
+        config = self._shape._config(box)  # noqa: SLF001
+        return str(self.call("POST", "/containers/create", config)["Id"])
 
     def _attach(self, container_id: str) -> socket.socket:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -653,18 +703,7 @@ class RawContainer:
     def remove(self) -> None:
         """Remove it and wait until it is gone."""
         self.stream.close()
-        try:
-            self._engine.call("DELETE", f"/containers/{self.id}?force=1&v=1")
-        except RuntimeError as exc:
-            if "404" in str(exc):
-                return
-            if "409" not in str(exc):
-                raise
-            # It removes itself at this moment.
-            with contextlib.suppress(RuntimeError):
-                while True:
-                    self._engine.call("GET", f"/containers/{self.id}/json")
-                    time.sleep(0.005)
+        self._engine.remove(self.id)
 
 
 def _has_line(buffer: bytes, mark: bytes) -> bool:

@@ -1,15 +1,16 @@
-"""How fast output gets from a program to clients, against reading the attach stream into nothing.
+"""How fast output gets from a program to clients, against `docker attach` into nothing.
 
-The raw side runs the same program in a container of the same configuration and reads its attach
-stream as `docker attach` does, without looking at it. Both sides are timed from the request to the
-program's report. Then: 50 clients at once; one that does not read, beside one that does; and the
-server's memory while a long stream goes through it.
+Two baselines run the same program in a container of the same configuration: `docker attach` with
+its stdout in /dev/null, and less than that, a reader of the attach stream that doesn't look at it.
+All are timed from the request to the program's report. Then: 50 clients at once; one that does not
+read, beside one that does; and the server's memory while a long stream goes through it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import selectors
+import shutil
 import statistics
 import threading
 import time
@@ -101,6 +102,7 @@ def _to_one(
     order = engine.order(language="python", code=code)
     rates: list[float] = []
     raw_rates: list[float] = []
+    command_rates: list[float] = []
     cpu: list[float] = []
 
     def take() -> None:
@@ -123,27 +125,43 @@ def _to_one(
         finally:
             container.remove()
 
-    kit.interleave(rounds, take, take_raw, say=writer.name)
-    per_mb = writer.line_bytes / 1e6
+    def take_command() -> None:
+        command_rates.append(printed / engine.time_attach_command(order))
+
+    takers = [take, take_raw]
+    if shutil.which("docker"):
+        takers.append(take_command)
+    kit.interleave(rounds, *takers, say=writer.name)
+    name = f"one client, {writer.name}"
+    # The target's is the first that there is.
+    bases = {
+        base: values
+        for base, values in {"docker attach": command_rates, "raw attach": raw_rates}.items()
+        if values
+    }
+    note = (
+        f"{kit.number(statistics.median(rates) * writer.line_bytes / 1e6)} MB/s, "
+        f"server at {statistics.median(cpu):.0%} of a core"
+    )
     figures = [
         kit.compare(
-            f"one client, {writer.name}",
+            name,
             "lines/s",
             rates,
-            "raw attach",
-            raw_rates,
-            least=writer.least,
-            note=f"{kit.number(statistics.median(rates) * per_mb)} MB/s, "
-            f"server at {statistics.median(cpu):.0%} of a core",
+            base,
+            values,
+            least=None if number else writer.least,
+            note=note,
         )
+        for number, (base, values) in enumerate(bases.items())
     ]
     if writer is WRITERS[0]:
-        figures.append(
-            Figure(
-                f"one client, {writer.name}", "lines/s", statistics.median(rates), least=1_000_000
-            )
-        )
-    return figures, {"lines_per_s": rates, "raw_lines_per_s": raw_rates}
+        figures.append(Figure(name, "lines/s", statistics.median(rates), least=1_000_000))
+    return figures, {
+        "lines_per_s": rates,
+        "raw_lines_per_s": raw_rates,
+        "command_lines_per_s": command_rates,
+    }
 
 
 def _cpu_s(server: kit.Server) -> float:
