@@ -92,7 +92,7 @@ export class WsrunnerError extends Error {
   constructor(code: string, message: string, more?: { path?: string; retryAfterS?: number });
   /**
    * The server's code, such as `queue_full`; or the client's own: `unreachable`, `connection_lost`,
-   * `closed`, `iterated`, `no_url`, `no_websocket`.
+   * `closed`, `bad_token`, `iterated`, `no_url`, `no_websocket`.
    */
   readonly code: string;
   /** The place in the request, such as `$.files[0].name`. */
@@ -116,6 +116,9 @@ export interface ConnectOptions {
   WebSocket?: unknown;
 }
 
+/** Whether a text can be an access token: letters, digits and !#$%&'*+-.^_`|~ only. */
+export function isToken(text: string): boolean;
+
 export function connect(url?: string | URL, options?: ConnectOptions): Connection;
 
 export class Connection {
@@ -126,6 +129,8 @@ export class Connection {
   run(request: Request): Run;
   reconnect(): void;
   close(): void;
+  /** The same as `close`, for `using`. */
+  [Symbol.dispose](): void;
   on(type: "state", listener: (state: ConnectionState) => void): () => void;
   on(type: "error", listener: (error: WsrunnerError) => void): () => void;
 }

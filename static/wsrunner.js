@@ -1,3 +1,4 @@
+// @ts-self-types="./wsrunner.d.ts"
 /**
  * The JavaScript client of wsrunner: many runs over one WebSocket.
  *
@@ -17,6 +18,8 @@ const STDIN_PIECE = 32 * 1024;
 const STDIN_WINDOW_BYTES = 256 * 1024;
 
 const BACKOFF = { attempts: 10, minMs: 250, maxMs: 10_000 };
+/** A socket that stays open this long, or says something, counts as a success. */
+const STEADY_MS = 5000;
 
 const CLOSED = {
   1000: "the server closed the connection",
@@ -30,6 +33,9 @@ const CLOSED = {
 
 /** Close codes after which trying again can't help. */
 const FINAL_CLOSE_CODES = new Set([1008]);
+
+/** Places in a stdin, signal or resize; an error about one of them is no refusal of the run. */
+const CONTROL_PATH = /^\$\.(?:data|base64|signal|columns|rows)$/;
 
 /** What went wrong: a refusal of the server (`code` is the wire code) or of the connection. */
 export class WsrunnerError extends Error {
@@ -61,6 +67,16 @@ export function connect(url = defaultUrl(), options = {}) {
   return new Connection(url, options);
 }
 
+/**
+ * Whether a text can travel as an access token. It is part of a subprotocol's name, which has only
+ * letters, digits and !#$%&'*+-.^_`|~ (RFC 7230 section 3.2.6).
+ *
+ * @param {string} text
+ */
+export function isToken(text) {
+  return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(text);
+}
+
 /** The least of an event target: `on` returns what ends the subscription. */
 class Emitter {
   #listeners = new Map();
@@ -75,7 +91,16 @@ class Emitter {
 
   /** @protected */
   _emit(type, value) {
-    for (const listener of [...(this.#listeners.get(type) ?? [])]) listener(value);
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
+      try {
+        listener(value);
+      } catch (error) {
+        // Reported as any uncaught error is; it must stop neither the other listeners nor the client.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
   }
 }
 
@@ -86,6 +111,7 @@ export class Connection extends Emitter {
   #backoff;
   #socket = null;
   #timer = null;
+  #steadyTimer = null;
   #failures = 0;
   #state = "closed";
   #nextId = 1;
@@ -166,12 +192,18 @@ export class Connection extends Emitter {
   #open() {
     clearTimeout(this.#timer);
     const protocols = [SUBPROTOCOL];
-    if (this.#token) protocols.push(TOKEN_PREFIX + this.#token);
+    if (this.#token) {
+      if (!isToken(this.#token)) {
+        this.#lost(new WsrunnerError("bad_token", "the access token has characters that none can have"), null);
+        return;
+      }
+      protocols.push(TOKEN_PREFIX + this.#token);
+    }
     let socket;
     try {
       socket = new this.#WebSocket(this.#url, protocols);
     } catch (error) {
-      // A token with characters that no subprotocol can have, or an address that is none.
+      // An address that is none, or one that the page may not connect to.
       this.#lost(new WsrunnerError("unreachable", String(error?.message ?? error)), null);
       return;
     }
@@ -180,12 +212,16 @@ export class Connection extends Emitter {
     this.#become("connecting");
     socket.onopen = () => {
       opened = true;
-      this.#failures = 0;
+      // A server that is too busy may accept a socket only to close it: that is one more failure.
+      this.#steadyTimer = setTimeout(() => (this.#failures = 0), STEADY_MS);
       this.#become("open");
       for (const run of this.#waiting) this.#start(run);
       this.#waiting.clear();
     };
-    socket.onmessage = (event) => this.#receive(event.data);
+    socket.onmessage = (event) => {
+      this.#failures = 0;
+      this.#receive(event.data);
+    };
     const closed = (event) => {
       if (this.#socket !== socket) return;
       this.#lost(closing(event, opened, this.#url), FINAL_CLOSE_CODES.has(event.code) ? null : event);
@@ -200,11 +236,12 @@ export class Connection extends Emitter {
   /** The socket is gone; `event` is null if it is not to be opened again. */
   #lost(error, event) {
     clearTimeout(this.#timer);
+    clearTimeout(this.#steadyTimer);
     if (this.#socket) this.#socket.onclose = this.#socket.onmessage = null;
     this.#socket = null;
-    const live = [...this.#live.values()];
+    const over = [...this.#live.values()];
     this.#live.clear();
-    for (const run of live) run._fail(error);
+    // Runs hear of it last: a listener that starts the next run must find the new state.
     if (event && this.#failures < this.#backoff.attempts) {
       const { minMs, maxMs } = this.#backoff;
       const longest = Math.min(maxMs, minMs * 2 ** this.#failures++);
@@ -212,12 +249,12 @@ export class Connection extends Emitter {
       const retryMs = longest / 2 + (Math.random() * longest) / 2;
       this.#timer = setTimeout(() => this.#open(), retryMs);
       this.#become("waiting", { error, retryMs });
-      return;
+    } else {
+      over.push(...this.#waiting);
+      this.#waiting.clear();
+      this.#become("closed", { error });
     }
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    this.#become("closed", { error });
-    for (const run of waiting) run._fail(error);
+    for (const run of over) run._fail(error);
   }
 
   #become(state, more = {}) {
@@ -239,10 +276,10 @@ export class Connection extends Emitter {
     }
     const run = this.#live.get(message.id);
     if (!run) {
-      if (message.type === "error") this._emit("error", serverError(message));
+      // What crossed with the end of its run harms nobody.
+      if (message.type === "error" && message.code !== "no_such_run") this._emit("error", serverError(message));
       return;
     }
-    // A refused stdin or signal is an error too, but the run goes on.
     if (run._receive(message)) this.#live.delete(run.id);
   }
 }
@@ -262,6 +299,10 @@ export class Run extends Emitter {
   #failure = null;
   /** Messages from before the socket was open. */
   #early = [];
+  /** The window's size, kept until the program starts: nothing has that size before. */
+  #size = null;
+  /** Settles when the stdin that was asked for is sent; null if it is. */
+  #input = null;
   #stdinBytes = 0;
   #drainedBytes = 0;
   #drained = null;
@@ -289,7 +330,11 @@ export class Run extends Emitter {
    * @param {string | Uint8Array} data
    * @returns {Promise<void>} Settles when more may be sent without piling up.
    */
-  async stdin(data) {
+  stdin(data) {
+    return this.#inOrder(() => this.#write(data));
+  }
+
+  async #write(data) {
     for (const piece of pieces(data)) {
       while (this.#stdinBytes - this.#drainedBytes > STDIN_WINDOW_BYTES && !this.#ended) {
         await (this.#drained ??= deferred()).promise;
@@ -306,7 +351,18 @@ export class Run extends Emitter {
 
   /** End the program's stdin. */
   eof() {
-    this.#send({ type: "eof", id: this.id });
+    this.#inOrder(() => this.#send({ type: "eof", id: this.id }));
+  }
+
+  /** What is written goes out in the order of the calls, also if nobody awaits a large one. */
+  #inOrder(step) {
+    const done = this.#input ? this.#input.then(step, step) : Promise.resolve(step());
+    this.#input = done;
+    const settled = () => {
+      if (this.#input === done) this.#input = null;
+    };
+    done.then(settled, settled);
+    return done;
   }
 
   /** Send a signal, such as `SIGINT`, to the program's process group. */
@@ -316,7 +372,13 @@ export class Run extends Emitter {
 
   /** Tell the new size of the window of a terminal run. */
   resize(columns, rows) {
-    this.#send({ type: "resize", id: this.id, columns, rows });
+    this.#size = { type: "resize", id: this.id, columns, rows };
+    if (this.stage) this.#sendSize();
+  }
+
+  #sendSize() {
+    if (this.#size) this.#send(this.#size);
+    this.#size = null;
   }
 
   /** End the run, wherever it is. */
@@ -346,27 +408,38 @@ export class Run extends Emitter {
       throw new WsrunnerError("iterated", "the output of this run is taken already");
     }
     this.#iterated = true;
-    for (;;) {
-      const chunks = this.#chunks;
-      this.#chunks = [];
-      yield* chunks;
-      if (this.#chunks.length) continue;
-      if (this.#failure) throw this.#failure;
-      if (this.#ended) return;
-      await (this.#wake = deferred()).promise;
+    try {
+      for (;;) {
+        const chunks = this.#chunks;
+        this.#chunks = [];
+        yield* chunks;
+        if (this.#chunks.length) continue;
+        if (this.#failure) throw this.#failure;
+        if (this.#ended) return;
+        await (this.#wake = deferred()).promise;
+      }
+    } finally {
+      // Whoever left in the middle takes no more: keep nothing.
+      this.#chunks = null;
     }
   }
 
   /** Output line by line, without line ends; what is unfinished at the exit comes last. */
   async *lines() {
-    const unfinished = { stdout: "", stderr: "" };
+    // Pieces of a line are joined once, at its end: a line may be as long as the whole output.
+    const unfinished = { stdout: [], stderr: [] };
     for await (const { stream, text } of this.chunks()) {
-      const parts = (unfinished[stream] + text).split("\n");
-      unfinished[stream] = parts.pop();
-      for (const part of parts) yield { stream, text: part.endsWith("\r") ? part.slice(0, -1) : part };
+      const parts = text.split("\n");
+      const rest = parts.pop();
+      for (const part of parts) {
+        const line = unfinished[stream].join("") + part;
+        unfinished[stream] = [];
+        yield { stream, text: line.endsWith("\r") ? line.slice(0, -1) : line };
+      }
+      if (rest) unfinished[stream].push(rest);
     }
     for (const stream of ["stdout", "stderr"]) {
-      if (unfinished[stream]) yield { stream, text: unfinished[stream] };
+      if (unfinished[stream].length) yield { stream, text: unfinished[stream].join("") };
     }
   }
 
@@ -401,6 +474,7 @@ export class Run extends Emitter {
         this.#accepted = true;
         this.queued = null;
         this.stage = message.stage;
+        this.#sendSize();
         this._emit("started", message);
         return false;
       case "stdout":
@@ -415,7 +489,7 @@ export class Run extends Emitter {
         this.#finish(message);
         return true;
       case "error":
-        if (this.#accepted && message.code !== "internal") {
+        if (this.#goesOn(message)) {
           this._emit("error", serverError(message));
           return false;
         }
@@ -424,6 +498,12 @@ export class Run extends Emitter {
       default:
         return false;
     }
+  }
+
+  /** Whether an error is only about something sent to the run, a signal say, and not its end. */
+  #goesOn({ code, path }) {
+    if (code === "no_such_run" || CONTROL_PATH.test(path)) return true;
+    return this.#accepted && code !== "internal";
   }
 
   /** End without an exit. @private */

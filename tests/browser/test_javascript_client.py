@@ -134,3 +134,151 @@ async def test_a_lost_run_is_told_and_the_next_one_waits_for_the_server(node, st
         serving.start()
         assert await process.stdout.read() == b"again\n"
         assert await process.wait() == 0
+
+
+# A server that does as the script says, where no real one can be made to.
+FAKE = """
+  import { connect } from "./wsrunner.js";
+  class Fake {
+    static all = [];
+    sent = [];
+    constructor() {
+      Fake.all.push(this);
+      setTimeout(() => {
+        this.onopen();
+        if (Fake.busy) this.onclose({ code: 1013, reason: "" });
+      });
+    }
+    send(text) { this.sent.push(JSON.parse(text)); }
+    say(message) { this.onmessage({ data: JSON.stringify(message) }); }
+    close() {}
+  }
+  const dial = (reconnect) => connect("ws://fake", { WebSocket: Fake, reconnect });
+  const reached = (connection, wanted) =>
+    new Promise((done) => connection.on("state", ({ state }) => state === wanted && done()));
+"""
+
+
+async def play_alone(node, script):
+    process = await asyncio.create_subprocess_exec(
+        *node,
+        "--eval",
+        (FAKE + script).replace("./wsrunner.js", CLIENT),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
+
+
+async def test_the_size_of_a_window_waits_for_the_program(node):
+    script = """
+      const connection = dial();
+      await reached(connection, "open");
+      const [socket] = Fake.all;
+      const run = connection.run({ language: "bash", code: "", tty: {} });
+      run.resize(90, 30);
+      run.resize(100, 40);
+      socket.say({ type: "queued", id: run.id, position: 1, waiting: 1 });
+      console.log(socket.sent.map(({ type }) => type).join());
+      socket.say({ type: "started", id: run.id, stage: "run" });
+      run.resize(50, 20);
+      console.log(socket.sent.map(({ type, columns }) => columns ?? type).join());
+      connection.close();
+    """
+    assert await play_alone(node, script) == "run\nrun,100,50\n"
+
+
+async def test_an_error_about_a_signal_or_a_size_refuses_no_run(node):
+    script = """
+      const connection = dial();
+      await reached(connection, "open");
+      const [socket] = Fake.all;
+      const run = connection.run({ language: "bash", code: "" });
+      run.on("error", ({ code }) => console.log(code));
+      socket.say({ type: "error", id: run.id, code: "no_such_run", message: "", path: "$.id" });
+      socket.say({ type: "error", id: run.id, code: "bad_message", message: "", path: "$.signal" });
+      socket.say({ type: "exit", id: run.id, reason: "exited", code: 0 });
+      console.log((await run.exit).reason);
+      const refused = connection.run({ language: "bash", code: "" });
+      const error = { type: "error", code: "bad_message", message: "", path: "$.args" };
+      socket.say({ ...error, id: refused.id });
+      console.log(await refused.exit.catch(({ path }) => path));
+      connection.close();
+    """
+    assert await play_alone(node, script) == "no_such_run\nbad_message\nexited\n$.args\n"
+
+
+async def test_a_listener_may_run_again_or_throw_when_the_connection_is_lost(node):
+    script = """
+      process.on("uncaughtException", ({ message }) => console.log("uncaught", message));
+      const connection = dial({ minMs: 1 });
+      await reached(connection, "open");
+      const first = connection.run({ language: "bash", code: "1" });
+      const second = connection.run({ language: "bash", code: "2" });
+      const back = reached(connection, "open");
+      first.on("error", () => { throw new Error("of mine"); });
+      first.on("error", () => connection.run({ language: "bash", code: "again" }));
+      Fake.all[0].onclose({ code: 1006, reason: "" });
+      console.log(await second.exit.catch(({ code }) => code));
+      await back;
+      console.log(Fake.all[1].sent.map(({ code }) => code).join());
+      connection.close();
+    """
+    assert await play_alone(node, script) == "uncaught of mine\nconnection_lost\nagain\n"
+
+
+async def test_a_server_that_opens_only_to_close_is_left_alone_in_the_end(node):
+    script = """
+      Fake.busy = true;
+      const connection = dial({ attempts: 3, minMs: 1 });
+      await reached(connection, "closed");
+      console.log(Fake.all.length);
+    """
+    assert await play_alone(node, script) == "4\n"
+
+
+async def test_a_line_may_come_in_many_pieces_and_may_be_left(node):
+    script = r"""
+      const connection = dial();
+      await reached(connection, "open");
+      const [socket] = Fake.all;
+      const run = connection.run({ language: "bash", code: "" });
+      const say = (data, type = "stdout") => socket.say({ type, id: run.id, seq: 1, data });
+      for (const data of ["a", "b", "c\r\nd", "\n\n", "e"]) say(data);
+      say("f", "stderr");
+      socket.say({ type: "exit", id: run.id, reason: "exited", code: 0 });
+      for await (const { text } of run) console.log(JSON.stringify(text));
+      const left = connection.run({ language: "bash", code: "" });
+      socket.say({ type: "stdout", id: left.id, seq: 1, data: "one\ntwo\n" });
+      for await (const line of left) break;
+      console.log(await left.lines().next().catch(({ code }) => code));
+      connection.close();
+    """
+    assert await play_alone(node, script) == '"abc"\n"d"\n""\n"e"\n"f"\niterated\n'
+
+
+async def test_a_token_that_no_header_can_hold_is_told_as_such(node):
+    script = """
+      const connection = connect("ws://fake", { WebSocket: Fake, token: "not a token" });
+      console.log(connection.state);
+      const run = connection.run({ language: "bash", code: "" });
+      console.log(await run.exit.catch(({ code }) => code), Fake.all.length);
+    """
+    assert await play_alone(node, script) == "closed\nbad_token 0\n"
+
+
+async def test_stdin_that_nobody_awaits_arrives_whole_and_in_order(node, server):
+    script = """
+      import { connect } from "./wsrunner.js";
+      const connection = connect("http://127.0.0.1:8001");
+      const code = "import sys; t = sys.stdin.read(); print(len(t), t.find('b'), t[-1])";
+      const run = connection.run({ language: "python", code });
+      run.stdin("a".repeat(2_000_000));
+      run.stdin("b");
+      run.eof();
+      console.log((await run.collect()).stdout.trim());
+      connection.close();
+    """
+    assert await play(node, server, script) == "2000001 2000000 b\n"
