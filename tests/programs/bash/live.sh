@@ -1,3 +1,3 @@
 echo one
-sleep 1
+read -r _
 echo two

@@ -1,2 +1,4 @@
 console.log "one"
-setTimeout (-> console.log "two"), 1000
+process.stdin.once "data", ->
+  console.log "two"
+  process.exit()

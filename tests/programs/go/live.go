@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"time"
+	"os"
 )
 
 func main() {
 	fmt.Println("one")
-	time.Sleep(time.Second)
+	os.Stdin.Read(make([]byte, 1))
 	fmt.Println("two")
 }

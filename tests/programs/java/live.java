@@ -1,7 +1,7 @@
 class Main {
-    public static void main(String[] args) throws InterruptedException {
+    public static void main(String[] args) throws java.io.IOException {
         System.out.print("one\n");
-        Thread.sleep(1000);
+        System.in.read();
         System.out.print("two\n");
     }
 }

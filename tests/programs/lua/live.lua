@@ -1,3 +1,3 @@
 print("one")
-os.execute("sleep 1")
+io.read()
 print("two")

@@ -1,3 +1,3 @@
 print "one\n";
-sleep 1;
+sysread STDIN, my $byte, 1;
 print "two\n";

@@ -1,4 +1,4 @@
 <?php
 echo "one\n";
-sleep(1);
+fgets(STDIN);
 echo "two\n";

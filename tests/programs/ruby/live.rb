@@ -1,3 +1,3 @@
 puts "one"
-sleep 1
+$stdin.sysread(1)
 puts "two"

@@ -1,2 +1,7 @@
+declare const process: any;
+
 console.log("one");
-setTimeout((): void => console.log("two"), 1000);
+process.stdin.once("data", (): void => {
+  console.log("two");
+  process.exit();
+});
