@@ -46,6 +46,13 @@ def websocat():
     return found or absent("websocat")
 
 
+@pytest.fixture(scope="session")
+def redis_binary():
+    """The path of a Redis, or of a Valkey."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    return found or absent("redis-server")
+
+
 def _start(request, folder, options):
     """Start a server that is stopped, and checked for leftovers, when the fixture ends."""
     serving = Serving(folder / "server.log", **options)

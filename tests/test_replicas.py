@@ -1,54 +1,21 @@
 """Several servers, one Redis: shared slots, one queue, and what happens when Redis goes away."""
 
-import contextlib
-import shutil
-import socket
-import subprocess
-
 import pytest
 
-from tests.conftest import absent
+from tests.gates.servers import RedisServer
 from tests.serving import until
+from tests.talk import PATIENCE_S
 
-LEASE_S = 3
-
-
-class RedisServer:
-    """A redis-server of the test's own."""
-
-    def __init__(self, folder):
-        self.command = shutil.which("redis-server") or absent("redis-server")
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}"
-        self.process = None
-
-    def start(self):
-        arguments = ["--port", str(self.port), "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen(
-            [self.command, *arguments], cwd=self.folder, stdout=subprocess.DEVNULL
-        )
-        until(self.answers, "redis-server answers")
-        return self
-
-    def answers(self):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-            return True
-
-    def stop(self):
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+LEASE_S = 20
+"""Where nothing may be lost, so that a machine that stands still for a moment loses nothing."""
+SHORT_LEASE_S = 3
+"""Where the test waits for its end."""
 
 
 @pytest.fixture
-def redis(tmp_path):
-    server = RedisServer(tmp_path).start()
-    yield server
-    server.stop()
+def redis(redis_binary, tmp_path):
+    with RedisServer(redis_binary, tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
@@ -56,8 +23,8 @@ def replicas(redis, start_server):
     """A function that starts so many servers that share one slot."""
 
     def start(count, **options):
-        shared = {"redis_url": redis.url, "slots": 1, "lease_s": LEASE_S, "warm_max": 0}
-        return [start_server(**shared, **options) for _ in range(count)]
+        shared = {"redis_url": redis.tcp_url, "slots": 1, "lease_s": LEASE_S, "warm_max": 0}
+        return [start_server(**(shared | options)) for _ in range(count)]
 
     return start
 
@@ -80,7 +47,7 @@ async def test_one_queue_over_all_replicas(replicas):
 
 
 async def test_a_killed_replica_gives_its_slot_back(replicas):
-    first, second = replicas(2)
+    first, second = replicas(2, lease_s=SHORT_LEASE_S)
     async with second.talk() as b, first.talk() as a:
         await a.say("run", id="a", language="python", code="input()")
         await a.hear_started(id="a")
@@ -95,7 +62,7 @@ async def test_a_killed_replica_gives_its_slot_back(replicas):
 
 
 async def test_without_redis_nothing_starts_and_what_runs_is_ended_with_its_lease(replicas, redis):
-    (server,) = replicas(1)
+    (server,) = replicas(1, lease_s=SHORT_LEASE_S)
     async with server.talk() as talk:
         await talk.say("run", id="a", language="python", code="import time; time.sleep(50)")
         await talk.hear_started(id="a")
@@ -136,7 +103,8 @@ async def test_an_empty_redis_that_comes_back_heals_by_itself(replicas, redis):
 
 
 async def test_a_stopped_replica_frees_its_slot_at_once(replicas):
-    first, second = replicas(2, drain_s=0)
+    # By the end of its lease it would be free long after this test has lost its patience.
+    first, second = replicas(2, drain_s=0, lease_s=5 * PATIENCE_S)
     async with first.talk() as a, second.talk() as b:
         await a.say("run", id="a", language="python", code="input()")
         await a.hear_started(id="a")

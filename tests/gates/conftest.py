@@ -1,7 +1,5 @@
 """Backends for the contract suite, and Redis servers of the tests' own."""
 
-import os
-import shutil
 import uuid
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,16 +10,6 @@ from servers import RedisServer
 
 from wsrunner.gates.memory import MemoryGate
 from wsrunner.gates.redis import RedisGate
-
-
-@pytest.fixture(scope="session")
-def redis_binary():
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
-        return found
-    if os.environ.get("CI") == "true":
-        pytest.fail("redis-server is missing")
-    return pytest.skip("redis-server is missing")
 
 
 @pytest.fixture(scope="session")
