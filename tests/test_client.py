@@ -8,7 +8,8 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Opcode
 
 from wsrunner import client as client_module
 from wsrunner.client import (
@@ -65,6 +66,13 @@ async def scripted(script, **options):
         yield f"ws://127.0.0.1:{port}"
         async with asyncio.timeout(10):
             await finished
+
+
+async def until(condition):
+    """Let the other tasks go on until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 async def test_a_run_yields_its_output_and_its_exit():
@@ -253,8 +261,7 @@ async def test_a_consumer_that_does_not_read_stops_the_socket(monkeypatch):
     async with scripted(script) as url, Client(url, on_message=came.append) as client:
         run = await client.run("python", code="")
         first = await anext(run)
-        while not client._stalled:
-            await asyncio.sleep(0)
+        await until(lambda: client._stalled)
         assert len(came) < 20
         rest = [output.data async for output in run]
         assert len(first.data + b"".join(rest)) == 200_000
@@ -272,8 +279,7 @@ async def test_exit_does_not_hang_on_output_that_nobody_reads(monkeypatch):
 
     async with scripted(script) as url, Client(url) as client:
         run = await client.run("python", code="")
-        while not client._stalled:
-            await asyncio.sleep(0)
+        await until(lambda: client._stalled)
         assert (await run.exit()).code == 0
         with pytest.raises(RuntimeError, match="discarded"):
             await anext(run)
@@ -354,8 +360,7 @@ async def test_cancelling_the_wait_cancels_the_run():
         waiting = asyncio.create_task(client.run("python", code=""))
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        while client._posts:
-            await asyncio.sleep(0)
+        await until(lambda: not client._posts)
 
 
 async def test_closing_the_client_ends_its_runs():
@@ -396,6 +401,13 @@ async def test_a_slow_consumer_is_no_dead_server(monkeypatch):
     monkeypatch.setattr(client_module, "OUTPUT_BUFFER_BYTES", 1000)
     monkeypatch.setattr(client_module, "PING_INTERVAL_S", 0.01)
     monkeypatch.setattr(client_module, "PING_TIMEOUT_S", 0.05)
+    pings = []
+
+    class Pinged(ServerConnection):
+        def process_event(self, event):
+            if event.opcode is Opcode.PING:
+                pings.append(event)
+            super().process_event(event)
 
     async def script(peer):
         await peer.takes("run")
@@ -404,11 +416,10 @@ async def test_a_slow_consumer_is_no_dead_server(monkeypatch):
         await peer.says(EXIT)
         await peer.gone()
 
-    async with scripted(script) as url, Client(url) as client:
+    async with scripted(script, create_connection=Pinged) as url, Client(url) as client:
         run = await client.run("python", code="")
-        while not client._stalled:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.3)  # several pings go without a pong
+        await until(lambda: client._stalled)
+        await until(lambda: len(pings) > 2)  # the first two had no pong in time
         assert sum([len(output.data) async for output in run]) == 10_000_000
 
 

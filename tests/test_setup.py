@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -76,10 +75,8 @@ def prepare(screen, *names, with_deps=True):
 
 def test_where_everything_is_there_it_does_nothing_and_says_nothing(screen):
     image_of("python")
-    begun = time.monotonic()
     assert prepare(screen, "python") is False
     assert screen.text == ""
-    assert time.monotonic() - begun < 5
 
 
 def test_without_deps_a_missing_engine_is_only_told(no_engine, tools, screen):
