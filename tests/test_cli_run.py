@@ -15,7 +15,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import struct
 import subprocess
@@ -28,6 +27,8 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import serve
 
+from tests import serving
+
 WSRUNNER = [sys.executable, "-c", "from wsrunner.cli import main; main()"]
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30
@@ -35,69 +36,20 @@ PATIENCE_S = 30
 
 def environment(url=None, **more):
     """The caller's, without what would steer the client, with the package on the path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WSRUNNER_")}
     address = {} if url is None else {"WSRUNNER_URL": url}
-    return kept | {"PYTHONPATH": str(ROOT)} | address | more
+    return serving.environment(PYTHONPATH=str(ROOT), **address, **more)
 
 
-def need(present, what):
-    """Skip on a laptop, fail where everything has to be there."""
-    if not present:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs {what}")
-
-
-def has_python_image():
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    listed = subprocess.run(
-        [docker, "images", "--format", "{{.Repository}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {"wsrunner/python", "glot/python"} & set(listed.stdout.split()) != set()
-
-
-@contextlib.contextmanager
-def serving(slots):
-    need(has_python_image(), "Docker and an image for python")
-    command = [*WSRUNNER, "serve", "--port", "0", "--slots", str(slots), "--warm", "python=1"]
-    instance = f"test-cli-run-{os.getpid()}-{slots}"
-    with subprocess.Popen(
-        [*command, "--instance", instance, "--log-level", "warning"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment(),
-        text=True,
-    ) as server:
-        try:
-            seen = []
-            for line in server.stdout:
-                seen.append(line)
-                if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                    yield f"ws://127.0.0.1:{found[1]}"
-                    break
-            else:
-                pytest.fail("the server did not start: " + "".join(seen))
-        finally:
-            server.terminate()
-            server.stdout.close()
-            server.wait(PATIENCE_S)
-
-
-@pytest.fixture(scope="module")
-def url():
+@pytest.fixture
+def url(server):
     """A real server with slots for all."""
-    with serving(slots=8) as address:
-        yield address
+    return server.url
 
 
-@pytest.fixture(scope="module")
-def narrow():
+@pytest.fixture
+def narrow(one_slot):
     """A real server with one slot, so that a second run waits."""
-    with serving(slots=1) as address:
-        yield address
+    return one_slot.url
 
 
 def run(url, *args, input=b"", cwd=None, **env):  # noqa: A002 - as subprocess.run names it
