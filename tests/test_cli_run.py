@@ -419,6 +419,12 @@ def test_the_terminal_is_given_back_when_the_client_is_told_to_go(terminal):
     assert shown.is_as_before()
 
 
+def test_source_larger_than_any_server_takes_is_refused_and_not_cut(url):
+    done = run(url, "-l", "python", "-", input=b"#" * (64 * 2**20 + 1))
+    assert done.stderr == b"wsrunner: stdin has more than 64 MiB, which no server takes\n"
+    assert done.returncode == 65
+
+
 # Edges: what a good server seldom does.
 
 
@@ -503,7 +509,7 @@ async def test_a_token_is_asked_for_and_never_shown():
         raise AssertionError
 
     done = await edge(never, process_request=refuse)
-    assert b"wants an access token" in done.stderr
+    assert b"needs an access token" in done.stderr
     assert b"WSRUNNER_TOKEN" in done.stderr
     assert done.returncode == 77
     done = await edge(never, "--token", "s3cret", process_request=refuse)

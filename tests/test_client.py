@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import http
 import json
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from wsrunner import client as client_module
 from wsrunner.client import (
@@ -19,6 +19,7 @@ from wsrunner.client import (
     Output,
     RunRefusedError,
     endpoint,
+    watch,
 )
 
 STARTED = {"type": "started", "run": "s1", "stage": "run"}
@@ -405,7 +406,7 @@ async def test_a_slow_consumer_is_no_dead_server(monkeypatch):
 
     class Pinged(ServerConnection):
         def process_event(self, event):
-            if event.opcode is Opcode.PING:
+            if isinstance(event, Frame) and event.opcode is Opcode.PING:
                 pings.append(event)
             super().process_event(event)
 
@@ -458,6 +459,20 @@ async def test_redirects_are_not_followed_with_the_token():
                 pass
         with pytest.raises(ConnectError, match="redirects to ws://other"):
             await client.languages()
+
+
+async def test_a_feed_that_falls_silent_is_a_lost_connection(monkeypatch):
+    monkeypatch.setattr(client_module, "FEED_TIMEOUT_S", 0.1)
+
+    async def script(peer):
+        assert peer.request.path == "/v1/monitor"
+        await peer.socket.send('{"type":"state"}')
+        await peer.gone()
+
+    async with scripted(script) as url, aclosing(watch(url)) as feed:
+        assert await anext(feed) == {"type": "state"}
+        with pytest.raises(ConnectionLostError, match=r"said nothing for 0\.1 s"):
+            await anext(feed)
 
 
 async def test_nobody_listening_is_a_connect_error():

@@ -22,7 +22,7 @@ LAYERS = [
     {"run"},
     {"order", "pool", "metrics"},
     {"stock", "engines", "gates", "asyncapi", "rate", "debian", "progress"},
-    {"settings", "languages", "protocol", "lines", "sources"},
+    {"settings", "languages", "protocol", "lines", "sources", "address"},
     {"errors"},
 ]
 """From the top down: a module imports only from its own layer and those below."""

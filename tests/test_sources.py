@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
-from wsrunner.sources import SourceError, guess, read_all
+from wsrunner import sources
+from wsrunner.sources import SourceError, SourceTooLargeError, guess, read, read_all, read_from
 
 CATALOGUE = [
     {"id": "bash", "aliases": ["sh"], "file": "main.sh", "run": "bash main.sh"},
@@ -94,3 +96,15 @@ def test_a_file_name_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "b\udcff").write_text("")
     with pytest.raises(SourceError, match="valid UTF-8"):
         read_all(None, [tmp_path], tmp_path)
+
+
+def test_what_no_server_takes_is_refused_and_not_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "FILE_MAX_BYTES", 2**20)
+    file = tmp_path / "big.py"
+    file.write_bytes(b"#" * 2**20)
+    assert len(read(file)) == len(read_from(io.BytesIO(b"#" * 2**20), "stdin")) == 2**20
+    file.write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(SourceTooLargeError, match=r"big\.py has more than 1 MiB"):
+        read(file)
+    with pytest.raises(SourceTooLargeError, match="stdin has more than 1 MiB"):
+        read_from(io.BytesIO(b"#" * (2**20 + 1)), "stdin")

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsrunner import __version__, settings
+from wsrunner.address import DEFAULT_URL
 from wsrunner.errors import EngineUnavailableError, SetupError, UnknownLanguageError
 
 if TYPE_CHECKING:
     from wsrunner.engines.docker_images import LocalImage
+    from wsrunner.gates.redis import Operator
     from wsrunner.languages import Catalogue, Language
 
 
 URL_HELP = (
     "The server: ws, wss, http or https URL, or host:port.  [WSRUNNER_URL]  "
-    "[default: ws://127.0.0.1:8001]"
+    f"[default: {DEFAULT_URL}]"
 )
 
 
@@ -103,12 +105,7 @@ class _RunCommand(click.Command):
 @click.argument("files", metavar="[FILE|-]... [-- ARG...]", nargs=-1)
 @click.option("-l", "--language", help="Language id or alias; guessed from the file if left out.")
 @click.option("-c", "--code", help="Source text, in place of a main file.")
-@click.option(
-    "--url",
-    envvar="WSRUNNER_URL",
-    default="ws://127.0.0.1:8001",
-    help=URL_HELP,
-)
+@click.option("--url", envvar="WSRUNNER_URL", default=DEFAULT_URL, help=URL_HELP)
 @click.option("--token", envvar="WSRUNNER_TOKEN", help="Access token.  [WSRUNNER_TOKEN]")
 @click.option(
     "--stdin",
@@ -151,7 +148,8 @@ def run_command(
     their place below the main file's directory or the working directory. What comes after -- are
     the program's arguments.
 
-    Ctrl-C goes to the program; twice within a second cancels the run, a third time ends at once.
+    Ctrl-C goes to the program; a second one within a second cancels the run; a third ends the
+    command without waiting for the server.
     """
     from wsrunner import console, sources
     from wsrunner.client import Client
@@ -166,42 +164,63 @@ def run_command(
     for text in (*files, *args, *env, command or "", language or "", code or ""):
         if not sources.is_text(text):
             raise click.UsageError(f"{text!r} is not valid UTF-8")
-    if tty and not sys.stdin.isatty() and stdin is None and files[:1] != ("-",):
-        raise click.UsageError("--tty needs a terminal as stdin")
-    main_path = None if code is not None else Path(files[0])
     from_stdin = code is None and files[0] == "-"
+    no_stdin = from_stdin and stdin is None
+    if tty and not sys.stdin.isatty() and stdin is None and not from_stdin:
+        raise click.UsageError("--tty needs a terminal as stdin")
+    if stdin is not None and str(stdin) == "-":
+        stdin = None
     try:
-        if code is not None:
-            content = code.encode()
-        elif from_stdin:
-            main_path = None
-            content = sys.stdin.buffer.read(sources.FILE_MAX_BYTES)
-        else:
-            assert main_path is not None
-            content = sources.read(main_path)
-        extra = [Path(name) for name in files[0 if code is not None else 1 :]]
-        further = sources.read_all(main_path, extra, Path.cwd())
-        if stdin is not None and str(stdin) != "-":
+        if stdin is not None:
             sources.check_readable(stdin)
+        main, name, extra = _sources(files, code)
+    except sources.SourceTooLargeError as exc:
+        console.fail(console.EX_TOO_LARGE, str(exc))
     except sources.SourceError as exc:
         console.fail(console.EX_NO_INPUT, str(exc))
     job = console.Job(
-        main=content,
-        name=main_path.name if main_path is not None else None,
-        extra=further,
+        main=main,
+        name=name,
+        extra=extra,
         language=language,
         args=args,
         env=dict(_variable(each) for each in env),
         command=command,
         limits={name: value for name, value in limits.items() if value is not None},
-        stdin=None if stdin is None or str(stdin) == "-" else stdin,
-        no_stdin=from_stdin and stdin is None,
+        stdin=stdin,
+        no_stdin=no_stdin,
         tty=tty,
         stats=stats,
         json=as_json,
     )
     # Nothing is buffered, and Python's own way out would let a last Ctrl-C change the exit code.
     os._exit(console.play({"url": url, "token": token}, job))
+
+
+def _sources(
+    files: tuple[str, ...], code: str | None
+) -> tuple[bytes, str | None, dict[str, bytes]]:
+    """Read what is to run: the main file's content, its name if it has one, and further files.
+
+    Raises:
+        SourceError: One can't be read or has no place in the run.
+    """
+    from wsrunner import sources
+
+    path: Path | None = None
+    if code is not None:
+        content = code.encode()
+    elif files[0] == "-":
+        try:
+            content = sources.read_from(sys.stdin.buffer, "stdin")
+        except OSError as exc:
+            raise sources.SourceError(f"stdin: {exc.strerror or exc}") from exc
+    else:
+        path = Path(files[0])
+        content = sources.read(path)
+    further = [Path(name) for name in files[0 if code is not None else 1 :]]
+    extra = sources.read_all(path, further, Path.cwd())
+    return content, None if path is None else path.name, extra
 
 
 def _variable(text: str) -> tuple[str, str]:
@@ -357,7 +376,7 @@ def images_build(names: tuple[str, ...], *, everything: bool) -> None:
 @click.option("--rebuild", is_flag=True, help="Build present local images again (updates).")
 @click.option("--with-deps", is_flag=True, help="Install what builds need; needs root.")
 def images_services(*, local: bool, rebuild: bool, with_deps: bool) -> None:
-    """Print which images compose.yml shall use, as lines for its .env file.
+    """Print which images compose.yml is to use, as lines for its .env file.
 
     Those of a registry where one answers, which compose pulls itself; else local images, which are
     built now from Debian packages unless they are present.
@@ -409,8 +428,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @main.command("monitor")
-@click.option("--url", envvar="WSRUNNER_URL", default="ws://127.0.0.1:8001", help=URL_HELP)
-@click.option("--token", envvar="WSRUNNER_TOKEN", help="Access token.  [WSRUNNER_TOKEN]")
+@click.option("--url", envvar="WSRUNNER_URL", default=DEFAULT_URL, help=URL_HELP)
+@click.option(
+    "--token",
+    envvar="WSRUNNER_TOKEN",
+    help="The server's operator token, or its access token if it has no operator token.  "
+    "[WSRUNNER_TOKEN]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the feed's messages as they come.")
 def monitor_command(*, url: str, token: str | None, as_json: bool) -> None:
     """Show live what a server does: slots, queue, warm containers, the last runs.
@@ -453,14 +477,24 @@ def slots(ctx: click.Context, redis_url: str | None) -> None:
 def set_slots(obj: str | None, count: int, engine: str | None, redis_url: str | None) -> None:
     """Set how many runs may run at once, across all replicas, from now on.
 
-    Fewer than now end nobody: the next run starts when enough have ended.
+    Lowering it ends no run: new ones start once enough have ended.
     """
     if count == 0 and engine is None:
         raise click.BadParameter("a gate has at least 1 slot", param_hint="COUNT")
-    _operate(
-        obj or redis_url,
-        lambda gate: gate.resize_engine(engine, count) if engine else gate.resize(count),
-    )
+
+    async def resize(gate: Operator) -> None:
+        if engine is None:
+            await gate.resize(count)
+            return
+        known = (await gate.state()).engines
+        if engine not in known:
+            there = ", ".join(known) or "none"
+            raise SetupError(
+                f"no engine {engine!r} holds a run or has a capacity of its own; there is {there}"
+            )
+        await gate.resize_engine(engine, count)
+
+    _operate(obj or redis_url, resize)
 
 
 def _operate(url: str | None, do: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:

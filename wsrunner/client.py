@@ -35,6 +35,7 @@ from websockets.exceptions import (
 from websockets.typing import Subprotocol
 
 from wsrunner import protocol
+from wsrunner.address import DEFAULT_URL, endpoint
 from wsrunner.errors import BadMessageError, WsrunnerError
 from wsrunner.protocol import Exit
 
@@ -53,8 +54,6 @@ __all__ = [
     "endpoint",
 ]
 
-DEFAULT_URL = "ws://127.0.0.1:8001"
-
 STDIN_MESSAGE_BYTES = 64 * 1024
 STDIN_WINDOW_BYTES = 256 * 1024
 """Stdin sent beyond what the server said the program took; it refuses when 1 MiB waits there."""
@@ -66,6 +65,8 @@ OUTPUT_COST_BYTES = 128
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
+FEED_TIMEOUT_S = 10.0
+"""The operators' feed says something each second, so this long a silence is a lost connection."""
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 HTTP_BODY_MAX_BYTES = 4 * 1024 * 1024
 
@@ -472,7 +473,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The server's URL without path and credentials, fit to be shown."""
+        """The server's URL without ``/v1/run`` and credentials, fit to be shown."""
         parts = urlsplit(self._endpoint)
         host = parts.netloc.rpartition("@")[2]
         path = parts.path.removesuffix("/v1/run")
@@ -832,11 +833,11 @@ class Client:
 async def watch(
     url: str = DEFAULT_URL, token: str | None = None
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield the messages of the operators' feed, ``WS /v1/monitor``, until the server closes it.
+    """Yield the messages of the operators' feed, ``WS /v1/monitor``, until the connection ends.
 
     Args:
         url: As for `Client`.
-        token: As for `Client`.
+        token: The operator token where the server has one, else as for `Client`.
 
     Raises:
         ValueError: The URL is none.
@@ -848,7 +849,14 @@ async def watch(
     socket = await _open(address, client.url, {"X-Access-Token": token} if token else {}, 10.0)
     try:
         while True:
-            yield json.loads(await socket.recv())
+            try:
+                async with asyncio.timeout(FEED_TIMEOUT_S):
+                    message = await socket.recv()
+            except TimeoutError as exc:
+                raise ConnectionLostError(
+                    f"the server said nothing for {FEED_TIMEOUT_S:g} s"
+                ) from exc
+            yield json.loads(message)
     except ConnectionClosed as exc:
         raise _loss(exc) from exc
     finally:
@@ -898,33 +906,9 @@ async def _open(
     except TimeoutError as exc:
         raise ConnectError(f"no answer from {shown} in {open_timeout_s:g} s") from exc
     except (InvalidHandshake, InvalidURI) as exc:
-        raise ConnectError(f"{shown} is no wsrunner server: {exc}") from exc
+        raise ConnectError(f"{shown} is not a wsrunner server: {exc}") from exc
     except OSError as exc:
         raise ConnectError(f"no server at {shown} ({_why(exc)})") from exc
-
-
-def endpoint(url: str) -> str:
-    """Return the URL of the JSON protocol for what a user names as the server.
-
-    Args:
-        url: Such as ``ws://host:8001``, ``https://host/prefix/`` or ``host:8001``.
-
-    Raises:
-        ValueError: It is no such URL; the message says what one looks like.
-    """
-    hint = "expected something like ws://127.0.0.1:8001, https://host or host:port"
-    parts = urlsplit(url.strip() if "://" in url else f"ws://{url.strip()}")
-    scheme = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}.get(parts.scheme)
-    try:
-        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is no number, or out of range
-        usable = False
-    if scheme is None or not usable or any(character.isspace() for character in parts.netloc):
-        raise ValueError(f"not the URL of a server; {hint}")
-    if parts.query or parts.fragment:
-        raise ValueError("the server's URL takes no query; give the access token as the token")
-    path = parts.path.rstrip("/").removesuffix("/v1/run")
-    return urlunsplit((scheme, parts.netloc, f"{path}/v1/run", "", ""))
 
 
 def _is_loopback(url: str) -> bool:
@@ -951,7 +935,7 @@ def _refusal(
         said = str(json.loads(body or b"").get("message", ""))
     match status:
         case 401:
-            text = f"{url} wants an access token, or another one than was given (401)"
+            text = f"{url} needs an access token, or a different one (401)"
         case 403:
             text = f"{url} does not allow this client (403)"
         case 404 | 405 | 426:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wsrunner import sources
+from wsrunner.address import DEFAULT_URL
 from wsrunner.client import (
     Client,
     ConnectError,
@@ -404,7 +405,7 @@ class _Console:
         if exc.status is not None:
             hint = ""
             if exc.status in {404, 405, 426}:
-                hint = "; --url takes the server's address, such as ws://127.0.0.1:8001"
+                hint = f"; --url takes the server's address, such as {DEFAULT_URL}"
             return _StopError(EX_UNAVAILABLE, f"{exc}{hint}")
         return _StopError(
             EX_UNAVAILABLE,

@@ -10,33 +10,52 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 Catalogue = Sequence[Mapping[str, Any]]
 """Entries of ``GET /v1/languages``; ``id``, ``aliases``, ``file`` and ``name`` are looked at."""
 
-FILE_MAX_BYTES = 16 * 1024 * 1024
-"""No server takes more in one message; its own limit is usually far lower."""
+FILE_MAX_BYTES = 64 * 1024 * 1024
+"""The most a server can be set to take in one message; its own limit is usually far lower."""
 
 
 class SourceError(Exception):
     """A source can't be read, named or recognised; the message says what to do."""
 
 
+class SourceTooLargeError(SourceError):
+    """A source is larger than any server takes."""
+
+
 def read(path: Path) -> bytes:
     """Return a file's content.
 
     Raises:
-        SourceError: It can't be read, or is larger than any server takes.
+        SourceError: It can't be read.
+        SourceTooLargeError: It is larger than any server takes.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(FILE_MAX_BYTES + 1)
+            return read_from(file, str(path))
     except OSError as exc:
         raise SourceError(f"{path}: {exc.strerror or exc}") from exc
+
+
+def read_from(file: BinaryIO, name: str) -> bytes:
+    """Return what an open file holds, to its end.
+
+    Args:
+        file: Such as this process's stdin.
+        name: For the message.
+
+    Raises:
+        OSError: It can't be read.
+        SourceTooLargeError: It is larger than any server takes.
+    """
+    content = file.read(FILE_MAX_BYTES + 1)
     if len(content) > FILE_MAX_BYTES:
-        raise SourceError(
-            f"{path} has more than {FILE_MAX_BYTES // 2**20} MiB, which no server takes"
+        raise SourceTooLargeError(
+            f"{name} has more than {FILE_MAX_BYTES // 2**20} MiB, which no server takes"
         )
     return content
 

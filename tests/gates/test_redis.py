@@ -393,6 +393,12 @@ async def test_slots_are_shown_and_set_from_the_command_line(replica, own_redis,
         )
         assert result.exit_code == 0, result.output
         assert (await gate.state()).engines["a"].slots == 0
+        result = await run("slots", *url, "set", "0", "--engine", "local")
+        assert result.exit_code == 2
+        assert "no engine 'local' holds a run or has a capacity of its own; there is a" in (
+            result.output
+        )
+        assert set((await gate.state()).engines) == {"a"}
         assert (await run("slots", "set", "0", *url)).exit_code == 2
         assert (await run("slots")).exit_code == 2
         await holder.leave()

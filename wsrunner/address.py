@@ -1,0 +1,36 @@
+"""What a user may name as the server, and which URL that is.
+
+Pure, and light enough for ``--help``.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+DEFAULT_URL = "ws://127.0.0.1:8001"
+
+
+def endpoint(url: str) -> str:
+    """Return the URL of the JSON protocol for what a user names as the server.
+
+    Args:
+        url: Such as ``ws://host:8001``, ``https://host/prefix/`` or ``host:8001``.
+
+    Raises:
+        ValueError: It is no such URL; the message says what one looks like.
+    """
+    parts = urlsplit(url.strip() if "://" in url else f"ws://{url.strip()}")
+    scheme = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}.get(parts.scheme)
+    try:
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, or out of range
+        usable = False
+    if scheme is None or not usable or any(character.isspace() for character in parts.netloc):
+        raise ValueError(
+            f"not the URL of a server; expected something like {DEFAULT_URL}, https://host or "
+            "host:port"
+        )
+    if parts.query or parts.fragment:
+        raise ValueError("the server's URL takes no query; give the access token as the token")
+    path = parts.path.rstrip("/").removesuffix("/v1/run")
+    return urlunsplit((scheme, parts.netloc, f"{path}/v1/run", "", ""))
