@@ -30,7 +30,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def show(url: str, token: str | None, *, as_json: bool) -> None:
-    """Show the feed until the server ends it, or Ctrl-C; exits with 69 if there is no server.
+    """Show the feed until Ctrl-C; exits with 69 if there is no server, or the connection ends.
 
     Raises:
         ValueError: The URL is none.
@@ -79,7 +79,7 @@ def picture(url: str, state: Mapping[str, Any], ended: list[Mapping[str, Any]]) 
     if state["draining"]:
         parts.insert(0, Text("draining: no new runs", style="bold yellow"))
     parts += [_live(state), _ended(ended)]
-    return Panel(Group(*parts), title=f"wsrunner {url}", subtitle="Ctrl-C ends this")
+    return Panel(Group(*parts), title=f"wsrunner {url}", subtitle="Ctrl-C to quit")
 
 
 def _slots(state: Mapping[str, Any]) -> Table:

@@ -118,7 +118,9 @@ def sources(etc: Path = Path("/etc")) -> str:
     release = _os_release(etc / "os-release")
     codename = release.get("VERSION_CODENAME", "")
     if release.get("ID") != "debian" or not codename:
-        raise SetupError("local images are built on Debian, from its packages, and this is none")
+        raise SetupError(
+            "local images can only be built on Debian, from its packages; this system is not Debian"
+        )
     suites = {codename, f"{codename}-updates", f"{codename}-security", f"{codename}/updates"}
     found: list[str] = []
     files = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]

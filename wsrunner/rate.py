@@ -38,8 +38,8 @@ class RateLimiter:
         now = self._clock()
         if len(self._buckets) >= FORGET_AT:
             self._buckets = {
-                key: (left, at)
-                for key, (left, at) in self._buckets.items()
+                each: (left, at)
+                for each, (left, at) in self._buckets.items()
                 if now - at < 60  # noqa: PLR2004
             }
         left, at = self._buckets.get(key, (float(self._per_minute), now))
@@ -48,8 +48,7 @@ class RateLimiter:
             self._buckets[key] = (left, now)
             wait_s = (1 - left) * 60 / self._per_minute
             raise RateLimitedError(
-                f"more than {self._per_minute} runs a minute from this address; the limit is "
-                f"{self._per_minute} runs a minute",
+                f"this address has used its {self._per_minute} runs a minute",
                 retry_after_s=wait_s,
             )
         self._buckets[key] = (left - 1, now)
