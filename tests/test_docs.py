@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from wsrunner import settings
+from wsrunner import monitor, protocol, settings
+from wsrunner.gates.base import GateState
+from wsrunner.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wsrunner"
@@ -45,6 +50,58 @@ ADAPTERS = {
 def test_settings_md_is_made_from_the_declarations():
     expected = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert settings.markdown() == expected, "run `python -m wsrunner.settings > docs/settings.md`"
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_metrics_md_lists_what_metrics_show():
+    metrics = Metrics()
+    exited = protocol.Exit(
+        run="r", stage="run", reason="exited", code=0, signal=None, queued_ms=0, wall_ms=0,
+        cpu_ms=None, memory_kb=None, output_bytes=0, truncated=False,
+    )  # fmt: skip
+    metrics.count_exit("python", exited)
+    metrics.count_refused("busy")
+    gate = GateState(slots=1, held=0, waiting=0, queue_max=1)
+    shown = metrics.render(
+        gate=gate, warm={("image", False): 1}, pool_hits=0, pool_misses=0
+    ).decode()
+    expected = {}
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", shown, re.MULTILINE):
+        labels = re.search(rf"^{name}(?:_bucket)?\{{(.*)\}}", shown, re.MULTILINE)
+        names = re.findall(r'(\w+)="', labels[1]) if labels else []
+        expected[name] = (kind, [label for label in names if label != "le"])
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?)\| ", read("docs/metrics.md"), re.MULTILINE)
+    listed = {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+    assert listed == expected
+
+
+def test_protocol_md_shows_the_monitor_s_messages_whole():
+    section = read("docs/protocol.md").partition("\n## Monitor")[2]
+    blocks = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    texts = [*blocks[:2], *blocks[2].splitlines()]
+    types = [monitor.State, monitor.EndedRun, monitor.CancelRun, monitor.SetSlots]
+    for text, kind in zip(texts, types, strict=True):
+        assert list(json.loads(text)) == ["type", *kind.__struct_fields__]
+        message = msgspec.json.decode(text, type=kind)
+        assert msgspec.to_builtins(message) == json.loads(text)
+
+
+def test_the_readme_gives_the_measured_latency():
+    figures = json.loads(read("bench/results/latency.json"))["figures"]
+    ratios = {
+        figure["what"]: f"{figure['ratio']:.2f}".rstrip("0")
+        for figure in figures
+        if figure.get("baseline") == "bare"
+    }
+    text = " ".join(read("README.md").split())
+    assert (
+        f"takes {ratios['python warm, first line']} times as long to arrive as from a bare "
+        f"`python3` process on the same machine, and its exit {ratios['python warm, exit']} "
+        "times as long"
+    ) in text
 
 
 def imports(module: Path) -> set[str]:

@@ -350,7 +350,7 @@ def test_only_settings_are_passed_to_the_server():
 
 def test_docker_waits_longer_than_a_drain_takes():
     grace_s = int(re.search(r"STOP_GRACE_PERIOD:-(\d+)s", COMPOSE)[1])
-    assert grace_s >= Settings().drain_s + 10
+    assert grace_s >= Settings().drain_s + 15
 
 
 @pytest.mark.parametrize("variable", ["WSRUNNER_TOKEN", "DOCKER_GID"])
