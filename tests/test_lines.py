@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from wsrunner.lines import (
     CHUNK_MAX_BYTES,
+    GROWING_S,
     INTERVAL_S,
     PAUSE_S,
     Batcher,
@@ -72,6 +73,17 @@ def test_a_growing_line_waits_until_it_pauses():
         assert sent(batcher, 5.0 + step * PAUSE_S / 2) == []
     batcher.feed(OUT, b"\n", 5.0 + 2.5 * PAUSE_S)
     assert sent(batcher, 5.0 + 2.5 * PAUSE_S) == [(OUT, b".....\n")]
+
+
+def test_a_line_that_grows_without_a_pause_is_shown_all_the_same():
+    batcher = Batcher()
+    times = [5.0 + step * PAUSE_S / 2 for step in range(40)]
+    shown = []
+    for now in times:
+        batcher.feed(OUT, b".", now)
+        shown += [(now, len(data)) for _, data in sent(batcher, now)]
+    assert len(shown) == int((times[-1] - times[0]) / GROWING_S)
+    assert all(dots * PAUSE_S / 2 <= GROWING_S + PAUSE_S for _, dots in shown)
 
 
 def test_on_a_terminal_nothing_waits_for_a_line_end():
@@ -182,8 +194,8 @@ def test_what_waits_has_a_deadline_at_which_it_is_due(fed):
         now += pause_s
         batcher.feed(stream, data, now)
         batcher.due(now)
-    # At most two streams to release and two sends: each deadline brings one of them.
-    for _ in range(4):
+    # At most two streams to release, and a send before, between and after: each deadline is one.
+    for _ in range(5):
         deadline = batcher.deadline()
         if deadline is None:
             break

@@ -5,6 +5,7 @@ Owns what is sent when. Pure: it is told the time and does no I/O. Imports nothi
 
 from __future__ import annotations
 
+import codecs
 from typing import NamedTuple
 
 CHUNK_MAX_BYTES = 32 * 1024
@@ -12,11 +13,12 @@ CHUNK_MAX_BYTES = 32 * 1024
 INTERVAL_S = 0.010
 """Least time between messages of a run that prints faster than that, unless a chunk is full."""
 PAUSE_S = 0.020
-"""How long an unfinished line may grow before it is shown as it is, so that a prompt appears."""
+"""After such a pause an unfinished line is shown as it is, so that a prompt appears."""
+GROWING_S = 0.100
+"""How long a line may grow without a pause before what there is of it is shown: a row of dots."""
 
-
-_LEADS = ((0xC2, 0xDF, 2), (0xE0, 0xEF, 3), (0xF0, 0xF4, 4))
-"""Bytes that begin a character of so many bytes (RFC 3629 section 4)."""
+CHARACTER_MAX_BYTES = 4
+"""Of a character in UTF-8 (RFC 3629 section 3)."""
 
 
 class Chunk(NamedTuple):
@@ -37,14 +39,23 @@ class Batcher:
     streams. All times are seconds of one monotonic clock.
     """
 
-    __slots__ = ("_open", "_open_at", "_pause_s", "_ready", "_ready_bytes", "_sent_at")
+    __slots__ = (
+        "_open",
+        "_open_since",
+        "_open_until",
+        "_pause_s",
+        "_ready",
+        "_ready_bytes",
+        "_sent_at",
+    )
 
     def __init__(self, *, interactive: bool = False) -> None:
         self._pause_s = 0.0 if interactive else PAUSE_S
         self._ready: list[tuple[int, list[bytes]]] = []
         self._ready_bytes = 0
         self._open: dict[int, bytes] = {}
-        self._open_at: dict[int, float] = {}
+        self._open_since: dict[int, float] = {}
+        self._open_until: dict[int, float] = {}
         self._sent_at = float("-inf")
 
     def __repr__(self) -> str:
@@ -66,12 +77,13 @@ class Batcher:
             rest = rest[whole:]
         if rest:
             self._open[stream] = rest
-            self._open_at[stream] = now
+            since = self._open_since.setdefault(stream, now)
+            self._open_until[stream] = min(now + self._pause_s, since + GROWING_S)
 
     def due(self, now: float) -> list[Chunk]:
         """Return the chunks that are to be sent now, in order; often none."""
-        for stream, at in list(self._open_at.items()):
-            if now >= at + self._pause_s:
+        for stream, until in list(self._open_until.items()):
+            if now >= until:
                 self._release(stream)
         full = self._ready_bytes >= CHUNK_MAX_BYTES
         if not self._ready or (now < self._sent_at + INTERVAL_S and not full):
@@ -81,7 +93,7 @@ class Batcher:
 
     def deadline(self) -> float | None:
         """Return when `due` will have something, if nothing is fed; None for never."""
-        times = [at + self._pause_s for at in self._open_at.values()]
+        times = list(self._open_until.values())
         if self._ready:
             times.append(self._sent_at + INTERVAL_S)
         return min(times) if times else None
@@ -91,12 +103,13 @@ class Batcher:
         for stream, data in self._open.items():
             self._push(stream, data)
         self._open.clear()
-        self._open_at.clear()
+        self._open_since.clear()
+        self._open_until.clear()
         return self._take()
 
     def _release(self, stream: int) -> None:
         """Give up waiting for the end of a line, but not for the end of a character."""
-        del self._open_at[stream]
+        del self._open_since[stream], self._open_until[stream]
         data = self._open.pop(stream, b"")
         whole = whole_characters(data)
         if whole:
@@ -105,7 +118,8 @@ class Batcher:
             self._open[stream] = data[whole:]
 
     def _push(self, stream: int, data: bytes) -> None:
-        self._open_at.pop(stream, None)
+        self._open_since.pop(stream, None)
+        self._open_until.pop(stream, None)
         if self._ready and self._ready[-1][0] == stream:
             self._ready[-1][1].append(data)
         else:
@@ -142,13 +156,8 @@ def split(data: bytes) -> list[bytes]:
 def whole_characters(data: bytes) -> int:
     """Return how many bytes of `data` do not belong to a UTF-8 character that its end cuts off.
 
-    Bytes that can't begin a character (RFC 3629 section 3) count as whole: they will never be
-    completed.
+    Bytes that can't become a character count as whole.
     """
-    for back in range(1, min(3, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 == 0x80:  # noqa: PLR2004 - a continuation byte, 10xxxxxx
-            continue
-        length = next((n for first, last, n in _LEADS if first <= byte <= last), 1)
-        return len(data) - back if length > back else len(data)
-    return len(data)
+    tail = data[-(CHARACTER_MAX_BYTES - 1) :]
+    _, consumed = codecs.utf_8_decode(tail, "replace", False)
+    return len(data) - len(tail) + consumed
