@@ -43,6 +43,26 @@ def test_marks_are_new_each_time_and_begin_with_a_control_character():
 # Reports.
 
 
+@pytest.mark.parametrize(
+    "figures",
+    [
+        "256 exited 0 0 0",
+        "-1 exited 0 0 0",
+        "128 signaled 0 0 0",
+        "193 signaled 0 0 0",
+        f"{'9' * 60} exited 0 0 0",
+        "0 exited -1 0 0",
+        "0 exited 0 -1 0",
+        "0 exited 0 0 -1",
+        f"0 exited {10**40} 0 0",
+    ],
+)
+def test_a_report_that_no_bootstrap_can_have_written_is_none(figures):
+    reports = Reports(MARK, tty=True)
+    with pytest.raises(bootstrap.BadReportError):
+        feed(reports, Frame(STDOUT, MARK + f" run {figures}\n".encode()))
+
+
 def test_a_report_counts_when_both_streams_have_shown_the_mark():
     reports = Reports(MARK, tty=False)
     assert feed(reports, Frame(STDERR, b"warn" + MARK + RUN_LINE)) == [Frame(STDERR, b"warn")]

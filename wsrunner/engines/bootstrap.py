@@ -16,6 +16,9 @@ from wsrunner.engines.base import STDERR, STDOUT, Frame
 INLINE_MAX_BYTES = 64 * 1024
 """Files up to this size travel inside the script; larger ones and those with NUL cost a `head`."""
 SIGNAL_BASE = 128
+SIGNAL_MAX = 64
+CODE_MAX = 255
+FIGURE_MAX = 2**63
 HEADER_BYTES = 45
 HELD_MAX_BYTES = 1024 * 1024
 """Output held back behind one stream's mark until the other stream shows its own."""
@@ -228,11 +231,15 @@ def _parse(line: bytes) -> Report:
         cpu_ns, peak, kills = (None if figure == "-" else int(figure) for figure in figures)
     except ValueError as exc:
         raise BadReportError("not a report's fields") from exc
-    signaled = ended == "signaled"
+    signal = code - SIGNAL_BASE if ended == "signaled" else None
+    possible = 0 <= code <= CODE_MAX if signal is None else 1 <= signal <= SIGNAL_MAX
+    figured = [figure for figure in (cpu_ns, peak, kills) if figure is not None]
+    if not possible or not all(0 <= figure < FIGURE_MAX for figure in figured):
+        raise BadReportError("a report with impossible figures")
     return Report(
         stage=stage,
-        code=None if signaled else code,
-        signal=code - SIGNAL_BASE if signaled else None,
+        code=code if signal is None else None,
+        signal=signal,
         cpu_s=None if cpu_ns is None else cpu_ns / 1e9,
         peak_bytes=peak,
         oom_kills=kills or 0,

@@ -73,7 +73,8 @@ terminal() { # terminal COLUMNS ROWS: the terminal as the program is to find it
 }
 
 put() { # put NAME BYTES: the next BYTES bytes of stdin become the file NAME
-  head -c "$2" >"$1" <&3
+  # Half a file's other half must not become the program's input.
+  head -c "$2" >"$1" <&3 || exit 1
 }
 
 limit() { # in the child, before the program

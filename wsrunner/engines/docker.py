@@ -1,7 +1,7 @@
 """The Docker engine: containers through aiodocker, their output from the attach stream.
 
-The one module that imports aiodocker. Formats and options are those of the Docker Engine API 1.41
-(Docker 20.10 and later). Must not know about runs, languages or sockets.
+With `docker_images` the only module that imports aiodocker. Formats and options are those of the
+Docker Engine API 1.41 (Docker 20.10 and later). Must not know about runs, languages or sockets.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class DockerContainerSession:
         self._container = container
         self._tty = tty
         self._stream: Any = None
-        self._reader: _FrameReader
+        self._reader: _FrameReader | None = None  # until it is attached
         self._eof = False
         self._destroyed: asyncio.Task[None] | None = None
 
@@ -205,13 +205,18 @@ class DockerContainerSession:
     @property
     def alive(self) -> bool:
         """See `Container.alive`."""
-        return not self._reader.ended and self._destroyed is None
+        return not self._attached.ended and self._destroyed is None
 
     @property
     def unread_stdin_bytes(self) -> int:
         """See `Container.unread_stdin_bytes`."""
         transport = self._transport
         return 0 if transport is None else transport.get_write_buffer_size()
+
+    @property
+    def _attached(self) -> _FrameReader:
+        assert self._reader is not None, "attach comes first"
+        return self._reader
 
     @property
     def _transport(self) -> Any:
@@ -235,7 +240,7 @@ class DockerContainerSession:
     async def ready(self) -> None:
         """Wait until the bootstrap has put the terminal into the mode that its request needs."""
         async with asyncio.timeout(READY_S):
-            await self._reader.read(None)
+            await self._attached.read(None)
 
     def write(self, data: bytes) -> None:
         """See `Container.write`."""
@@ -264,7 +269,7 @@ class DockerContainerSession:
 
     async def read(self, timeout_s: float | None = None) -> Sequence[Frame]:
         """See `Container.read`."""
-        return await self._reader.read(timeout_s)
+        return await self._attached.read(timeout_s)
 
     async def signal(self, name: str) -> None:
         """See `Container.signal`."""
@@ -287,10 +292,10 @@ class DockerContainerSession:
         await asyncio.shield(self._destroyed)
 
     async def _destroy(self) -> None:
-        # First, as the engine removes no container whose stream it can't get rid of: after a client
-        # that did not read, the stream is paused and full.
-        self._detach()
         try:
+            # First, as the engine removes no container whose stream it can't get rid of: after a
+            # client that did not read, the stream is paused and full.
+            self._detach()
             await self._engine.remove(self.id)
         except EngineUnavailableError as exc:
             log.warning("container %s is left to the sweep: %s", self.id[:12], exc)
@@ -306,7 +311,8 @@ class DockerContainerSession:
             self._transport.abort()
         self._stream._closed = True  # noqa: SLF001
         response.close()
-        self._reader.feed_eof()
+        if self._reader is not None:
+            self._reader.feed_eof()
 
 
 class DockerEngine:
@@ -529,7 +535,7 @@ class DockerEngine:
         old: bool = age_s > SWEEP_AGE_S
         if labels.get(LABEL_INSTANCE) == self._instance:
             return old or bool(labels.get(LABEL_BOOT) != self._boot)
-        if age_s > float(labels.get(LABEL_LIFE_S, "inf")):
+        if age_s > _life_s(labels):
             return True
         return old and bool(entry["State"] != "running")
 
@@ -545,9 +551,13 @@ class DockerEngine:
     async def _watch(self) -> None:
         """Follow the engine's events for ever; a broken stream means the engine went away."""
         while True:
-            with contextlib.suppress(EngineUnavailableError):
+            try:
                 async for event in self._events():
                     self._take(event)
+            except EngineUnavailableError:
+                pass
+            except Exception:  # such as an event that is not JSON: this must go on
+                log.exception("could not follow the engine's events")
             if self._watching.is_set():
                 log.warning("lost the container engine; trying again every %g s", RECONNECT_S)
             self._watching.clear()
@@ -581,3 +591,11 @@ class DockerEngine:
         self._changes += 1
         for listener in self._listeners:
             listener()
+
+
+def _life_s(labels: Mapping[str, str]) -> float:
+    """Return after how many seconds a container can't be in use any more, by its label."""
+    try:
+        return float(labels[LABEL_LIFE_S])
+    except (KeyError, ValueError):
+        return math.inf
