@@ -117,6 +117,7 @@ def test_an_unknown_key_is_refused_with_file_and_closest(config):
         ("memory_mb", "1"),
         ("pids", "1"),
         ("log_level", "loud"),
+        ("warm_max", "-1"),
         ("open", "maybe"),
     ],
 )
@@ -129,6 +130,34 @@ def test_a_wrong_value_is_refused_with_its_origin(name, value, config):
     assert refusal(options={name: value}).startswith(f"{option}: ")
     path = config(f"{name} = {as_toml(value)}\n")
     assert refusal(config=path).startswith(f"{path}: {name}: ")
+
+
+@pytest.mark.parametrize("origin", ["*", "ide.example", "https://", "https://ide.example/path"])
+def test_an_origin_that_no_browser_sends_is_refused(origin):
+    message = refusal(options={"origin": (origin,)})
+    assert message.startswith("--origin: ")
+    assert "https://ide.example" in message
+
+
+@pytest.mark.parametrize("origin", ["https://ide.example/", "http://[::1]:5173", "null"])
+def test_an_origin_that_a_browser_sends_is_taken(origin):
+    assert settings.load({"origin": (origin,)}).origin == (origin,)
+
+
+@pytest.mark.parametrize("name", ["token", "operator_token"])
+@pytest.mark.parametrize("token", ["abc/def==", "two words", "h\xe9", "a,b"])
+def test_a_token_that_a_subprotocol_can_t_carry_is_refused_and_not_shown(name, token):
+    message = refusal(options={name: token})
+    assert message.startswith(f"--{name.replace('_', '-')}: ")
+    assert token not in message
+
+
+def test_a_work_directory_must_hold_a_message_s_files():
+    message = refusal(options={"disk_mb": 16, "message_kb": 16 * 1024})
+    assert "16 MiB" in message
+    assert "16384 KiB" in message
+    assert "17 MiB" in message
+    assert settings.load({"disk_mb": 17, "message_kb": 16 * 1024}).disk_mb == 17
 
 
 def test_a_token_of_the_wrong_type_is_not_shown(config):
@@ -174,6 +203,8 @@ def test_serve_help_shows_every_option_and_variable():
         ([], {"WSRUNNER_SLOT": "1"}, "WSRUNNER_SLOTS"),
         (["--warm", "python"], {}, "LANGUAGE=NUMBER"),
         (["--warm", "nolanguage=1"], {}, "nolanguage"),
+        (["--warm", "²"], {}, "LANGUAGE=NUMBER"),
+        (["--redis-url", "redis://127.0.0.1:1", "--port", "0"], {}, "127.0.0.1:1"),
         (["--languages", "/nonexistent.toml"], {}, "/nonexistent.toml"),
         (["--host", "0.0.0.0"], {}, "--open"),
         (["--host", "::"], {}, "--token"),

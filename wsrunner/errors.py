@@ -75,6 +75,12 @@ class NoSuchRunError(ClientError):
     code = "no_such_run"
 
 
+class NotAllowedError(ClientError):
+    """A command of the monitor on a server that is open to everybody."""
+
+    code = "not_allowed"
+
+
 class BusyError(WsrunnerError):
     """The request is fine, now is not the time: try again after `retry_after_s`."""
 

@@ -93,7 +93,7 @@ class Site:
             return _error(
                 403, "origin_not_allowed", f"the origin {origin!r} is not allowed; see --origin"
             )
-        if not self._token_given(request):
+        if not self._token_given(request, path):
             return _unauthorized()
         if self._runner.draining:
             # A balancer then tries the next replica; an open socket it could not move.
@@ -126,10 +126,13 @@ class Site:
             return False
         return own and (is_loopback(name) or not is_loopback(self._settings.host))
 
-    def _token_given(self, request: Request) -> bool:
-        if not self._settings.token:
+    def _token_given(self, request: Request, path: str) -> bool:
+        wanted = self._settings.token
+        if path == MONITOR_PATH:
+            wanted = self._settings.operator_token or wanted
+        if not wanted:
             return True
-        expected = self._settings.token.encode()
+        expected = wanted.encode()
         return any(
             hmac.compare_digest(token.encode(), expected) for token in _tokens(request.headers)
         )
@@ -144,7 +147,7 @@ class Site:
         guarded = {"/v1/languages": self._languages, "/metrics": self._metrics}
         if path not in guarded:
             return _error(404, "not_found", f"there is nothing at {path[:100]}")
-        return await guarded[path]() if self._token_given(request) else _unauthorized()
+        return await guarded[path]() if self._token_given(request, path) else _unauthorized()
 
     async def _get_open(self, request: Request, path: str) -> Response:
         """Answer what needs no token."""

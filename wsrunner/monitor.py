@@ -21,7 +21,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
-from wsrunner.errors import BadMessageError, NoSuchRunError, WsrunnerError
+from wsrunner.errors import BadMessageError, NoSuchRunError, NotAllowedError, WsrunnerError
 from wsrunner.outlet import Outlet
 from wsrunner.run import Run, Runner, SinkClosedError
 
@@ -128,12 +128,17 @@ class Monitor:
 
     Args:
         runner: Whose runs are shown; their ends are taken from `runner.on_ended`.
+        may_command: Whether those who watch may cancel runs and change the slots, too.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, *, may_command: bool = True) -> None:
         self._runner = runner
+        self._may_command = may_command
         self._recent: deque[EndedRun] = deque(maxlen=RUNS_KEPT)
-        self._hour: deque[EndedRun] = deque()
+        # Minutes that are over, and the one that is not: its beginning, its runs.
+        self._past: deque[Minute] = deque(maxlen=MINUTES_KEPT)
+        self._minute = 0
+        self._runs: list[EndedRun] = []
         self._followers: set[asyncio.Queue[EndedRun]] = set()
         runner.on_ended = self._ended
 
@@ -151,9 +156,8 @@ class Monitor:
             first_output_ms=run.first_output_ms,
         )
         self._recent.append(ended)
-        self._hour.append(ended)
-        while self._hour[0].at < ended.at - MINUTES_KEPT * MINUTE_S:
-            self._hour.popleft()
+        self._turn_minute(ended.at)
+        self._runs.append(ended)
         for queue in self._followers:
             # A follower that is behind sees the run in the next state.
             with contextlib.suppress(asyncio.QueueFull):
@@ -195,25 +199,23 @@ class Monitor:
             recent=list(self._recent) if recent else UNSET,
         )
 
+    def _turn_minute(self, now: float) -> None:
+        """Sum up the minute that is over, if it is: its runs need not be kept."""
+        minute = int(now) // MINUTE_S * MINUTE_S
+        if minute != self._minute:
+            if self._runs:
+                self._past.append(_summary(self._minute, self._runs))
+            self._minute, self._runs = minute, []
+
     def _minutes(self, now: float) -> list[Minute]:
-        by_minute: dict[int, list[EndedRun]] = {}
-        for ended in self._hour:
-            by_minute.setdefault(int(ended.at) // MINUTE_S, []).append(ended)
-        last = int(now) // MINUTE_S
-        minutes = []
-        for minute in range(last - MINUTES_KEPT + 1, last + 1):
-            runs = by_minute.get(minute, [])
-            first = [run.first_output_ms for run in runs if run.first_output_ms is not None]
-            minutes.append(
-                Minute(
-                    at=minute * MINUTE_S,
-                    runs=len(runs),
-                    queued_ms_p95=_percentile([run.queued_ms for run in runs], 0.95),
-                    first_output_ms_p50=_percentile(first, 0.5),
-                    first_output_ms_p95=_percentile(first, 0.95),
-                )
-            )
-        return minutes
+        """Return the last hour, oldest first."""
+        self._turn_minute(now)
+        known = {minute.at: minute for minute in self._past}
+        known[self._minute] = _summary(self._minute, self._runs)
+        first = self._minute - (MINUTES_KEPT - 1) * MINUTE_S
+        return [
+            known.get(at) or _summary(at, []) for at in range(first, self._minute + 1, MINUTE_S)
+        ]
 
     async def converse(self, connection: ServerConnection) -> None:
         """Serve one operator's socket until it closes."""
@@ -254,8 +256,14 @@ class Monitor:
         """
         try:
             command = _decoder.decode(message)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-            raise BadMessageError(f"not a command of the monitor: {exc}", path="$") from exc
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            reason = str(exc)[: protocol.QUOTED_MAX]
+            raise BadMessageError(f"not a command of the monitor: {reason}", path="$") from exc
+        if not self._may_command:
+            raise NotAllowedError(
+                "this server is open to everybody, so the monitor only shows; its operator can set "
+                "--operator-token"
+            )
         match command:
             case CancelRun(run=run_id):
                 run = self._runner.live.get(run_id)
@@ -264,6 +272,18 @@ class Monitor:
                 run.end("cancelled")
             case SetSlots(slots=slots):
                 await self._runner.gate.resize(slots)
+
+
+def _summary(at: int, runs: list[EndedRun]) -> Minute:
+    """Sum up the runs that ended in the minute that begins at `at`."""
+    first = [run.first_output_ms for run in runs if run.first_output_ms is not None]
+    return Minute(
+        at=at,
+        runs=len(runs),
+        queued_ms_p95=_percentile([run.queued_ms for run in runs], 0.95),
+        first_output_ms_p50=_percentile(first, 0.5),
+        first_output_ms_p95=_percentile(first, 0.95),
+    )
 
 
 def _percentile(values: list[float], share: float) -> float | None:

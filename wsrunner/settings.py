@@ -20,13 +20,19 @@ from msgspec import Meta
 from wsrunner.errors import SetupError
 
 PREFIX = "WSRUNNER_"
-CLIENT_VARIABLES = frozenset({"WSRUNNER_URL", "WSRUNNER_CONFIG"})
+OTHER_VARIABLES = frozenset({"WSRUNNER_URL", "WSRUNNER_CONFIG"})
 """Variables with the prefix that are not settings of the server."""
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$")]
+"""What a WebSocket subprotocol can carry (RFC 7230 section 3.2.6): browsers send it in one."""
+Origin = Annotated[str, Meta(pattern=r"^(null|[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+/?)$")]
+
+FILES_ROUNDING_KB = 1024
+"""What a message's files may take on disk beyond their size: 64 files in blocks, and folders."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,11 +41,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on; 0 lets the system choose.")] = 8001
     token: Annotated[
-        Annotated[str, Meta(pattern=r"^[\x21-\x7e]*$")],
-        Meta(description="Access token that clients must send, of printable ASCII; none if empty."),
+        Token,
+        Meta(
+            description="Access token that clients must send: letters, digits and "
+            "!#$%&'*+-.^_`|~; none if empty."
+        ),
+    ] = ""
+    operator_token: Annotated[
+        Token,
+        Meta(description="Access token of the monitor, of the same; that of clients if empty."),
     ] = ""
     origin: Annotated[
-        tuple[str, ...],
+        tuple[Origin, ...],
         Meta(description="Further web origins that may connect, such as https://ide.example."),
     ] = ()
     open: Annotated[
@@ -68,14 +81,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warm: Annotated[
         str,
         Meta(
-            description="Started containers kept ready at least, such as python=2,c=1; a plain "
-            "number means that many for every language whose image is present. More are kept "
-            "of what is asked for."
+            description="Started containers to keep ready, such as python=2,c=1; a plain number "
+            "applies to every language whose image is present. Languages in demand get more."
         ),
     ] = "python=1,javascript=1,c=1,bash=1"
     warm_max: Annotated[
         Annotated[int, Meta(ge=0, le=10_000)],
-        Meta(description="Started containers kept ready at most; 0 for none."),
+        Meta(
+            description="Most started containers to keep ready, over all languages; 0 keeps none."
+        ),
     ] = 16
     warm_memory_mb: Annotated[
         Annotated[int, Meta(ge=0, le=1_048_576)],
@@ -138,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     log_level: Annotated[
         Annotated[str, Meta(pattern="^(debug|info|warning|error)$")],
-        Meta(description="Least level that is logged: debug, info, warning or error."),
+        Meta(description="Lowest level that is logged: debug, info, warning or error."),
     ] = "info"
 
 
@@ -217,7 +231,7 @@ def load(
             merged[name] = _convert(known[name], value, f"{config}: {name}")
     variables = {setting.variable: setting for setting in known.values()}
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable in CLIENT_VARIABLES:
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
         if variable not in variables:
             raise SetupError(f"unknown variable {variable}{_closest(variable, variables)}")
@@ -226,7 +240,22 @@ def load(
     for name, value in (options or {}).items():
         if value is not None:
             merged[name] = _convert(known[name], value, known[name].option)
-    return Settings(**merged)
+    return _consistent(Settings(**merged))
+
+
+def _consistent(settings: Settings) -> Settings:
+    """Check what one value says about another.
+
+    Raises:
+        SetupError: They can't both hold.
+    """
+    needed_kb = settings.message_kb + FILES_ROUNDING_KB
+    if needed_kb > settings.disk_mb * 1024:
+        raise SetupError(
+            f"--disk-mb: {settings.disk_mb} MiB do not hold the files of a message of "
+            f"{settings.message_kb} KiB (--message-kb); it takes {-(-needed_kb // 1024)} MiB"
+        )
+    return settings
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -246,7 +275,7 @@ def _convert(setting: Setting, value: Any, where: str) -> Any:
         checked = msgspec.convert({setting.name: value}, Settings, strict=False)
     except msgspec.ValidationError as exc:
         reason = str(exc).partition(" - at ")[0]
-        shown = "" if setting.name == "token" else f" {value!r}:"
+        shown = "" if setting.name.endswith("token") else f" {value!r}:"
         raise SetupError(
             f"{where}:{shown} {reason[0].lower()}{reason[1:]}. {setting.help}"
         ) from exc

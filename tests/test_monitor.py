@@ -1,0 +1,100 @@
+"""The operators' feed over its socket: who may watch, who may command, what it counts."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.talk import PATIENCE_S
+from wsrunner.monitor import MINUTES_KEPT, Monitor
+from wsrunner.protocol import Exit
+
+
+async def hear(connection, kind):
+    async with asyncio.timeout(PATIENCE_S):
+        while (event := json.loads(await connection.recv()))["type"] != kind:
+            pass
+    return event
+
+
+def follow(server, token=None):
+    headers = {"X-Access-Token": token} if token else {}
+    url = f"{server.url}/v1/monitor"
+    return connect(url, additional_headers=headers, compression=None, open_timeout=PATIENCE_S)
+
+
+async def test_the_operator_s_token_opens_the_monitor_and_the_clients_does_not(start_server):
+    server = start_server(token="client", operator_token="operator")
+    for token in (None, "client", "operato"):
+        with pytest.raises(InvalidStatus) as refused:
+            async with follow(server, token):
+                pass
+        assert refused.value.response.status_code == 401
+    async with follow(server, "operator") as connection:
+        await connection.send('{"type":"slots","slots":3}')
+        while (await hear(connection, "state"))["slots"] != 3:
+            pass
+    with pytest.raises(InvalidStatus):
+        async with server.talk(additional_headers={"X-Access-Token": "operator"}):
+            pass
+    async with server.talk(additional_headers={"X-Access-Token": "client"}) as talk:
+        assert (await talk.run("python", "print(1)")).stdout == "1\n"
+
+
+async def test_an_open_server_s_monitor_only_shows(start_server):
+    server = start_server(host="0.0.0.0", open=True)
+    async with follow(server) as connection:
+        slots = (await hear(connection, "state"))["slots"]
+        for command in ('{"type":"slots","slots":77}', '{"type":"cancel","run":"x"}'):
+            await connection.send(command)
+            assert (await hear(connection, "error"))["code"] == "not_allowed"
+        assert (await hear(connection, "state"))["slots"] == slots
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no json",
+        '{"type":"walk"}',
+        '{"type":"slots","slots":0}',
+        '{"type":"cancel","run":"none"}',
+        '{"a":' + "[" * 100_000 + "]" * 100_000 + ',"type":"cancel"}',
+        b"\xff",
+        json.dumps({"type": "cancel", "z" * 900_000: 1}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_a_bad_command_is_an_error_and_the_feed_goes_on(server, message):
+    async with follow(server) as connection:
+        await connection.send(message)
+        error = await hear(connection, "error")
+        assert error["code"] in {"bad_message", "no_such_run"}
+        assert len(json.dumps(error)) < 1000
+        await hear(connection, "state")
+
+
+def ended(**fields):
+    return Exit(run="r", stage="run", reason="exited", code=0, **fields)
+
+
+def test_minutes_are_summed_up_and_the_last_hour_is_whole(monkeypatch):
+    now = [1_000_000.0]
+    monkeypatch.setattr("wsrunner.monitor.time", SimpleNamespace(time=lambda: now[0]))
+    runner = SimpleNamespace(on_ended=None)
+    monitor = Monitor(runner)
+    for minute in range(70):
+        now[0] = 1_000_020.0 + 60 * minute
+        for queued_ms in range(minute):
+            run = SimpleNamespace(run_id="r", language="python", first_output_ms=float(minute))
+            runner.on_ended(run, ended(queued_ms=float(queued_ms)))
+    minutes = monitor._minutes(now[0])
+    assert [minute.runs for minute in minutes] == list(range(10, 70))
+    assert [minute.first_output_ms_p50 for minute in minutes] == list(range(10, 70))
+    assert minutes[-1].queued_ms_p95 == 65
+    later = monitor._minutes(now[0] + 60 * 30)
+    assert [minute.runs for minute in later] == [*range(40, 70), *[0] * 30]
+    assert len(later) == MINUTES_KEPT
+    assert later[-1].first_output_ms_p50 is None
