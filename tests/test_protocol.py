@@ -171,14 +171,12 @@ def test_refuses_a_message_nested_too_deeply():
         (run(code="", args="x"), "$.args"),
         (run(code="", args=["a", 1]), "$.args[1]"),
         (run(code="", args=["a\0b"]), "$.args[0]"),
-        (run(code="", args=["x"] * 257), "$.args"),
         (run(code="", env={"A": 1}), "$.env[...]"),
         (run(code="", env={"A": "\0"}), "$.env.A"),
         (run(code="", env={"": "x"}), "$.env"),
         (run(code="", env={"1A": "x"}), "$.env"),
         (run(code="", env={"A=B": "x"}), "$.env"),
         (run(code="", env={"A\n": "x"}), "$.env"),
-        (run(code="", env={f"V{i}": "" for i in range(65)}), "$.env"),
         (run(code="", command="a\0"), "$.command"),
         (run(code="", command="  "), "$.command"),
         (run(code="", stdin=5), "$.stdin"),
@@ -269,6 +267,32 @@ def test_the_size_limit_counts_bytes_of_utf_8():
     error = refusal(message, size - 1)
     assert isinstance(error, TooLargeError)
     assert f"{size} bytes; the limit is {size - 1} bytes" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"args": ["x"] * 257}, "$.args"),
+        ({"args": ["x" * 127 * 1024] * 13}, "$.args"),
+        ({"args": ["ok", "x" * 2**17]}, "$.args[1]"),
+        ({"env": {f"V{i}": "" for i in range(65)}}, "$.env"),
+        ({"env": {"A" * 70_000: "b" * 70_000}}, f"$.env.{'A' * 200}…"),
+        ({"env": {f"V{i}": "x" * 126 * 1024 for i in range(13)}}, "$.args"),
+        ({"command": "x" * 2**17}, "$.command"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_no_process_can_be_given_is_too_large(fields, path):
+    error = refusal(json.dumps(run(code="", **fields)), 2**24)
+    assert isinstance(error, TooLargeError)
+    assert error.path == path
+    assert "the limit is" in error.message
+
+
+def test_an_error_quotes_little():
+    error = refusal(json.dumps(run(code="", **{"z" * 10**6: 1})), 2**24)
+    assert len(error.message) < 300
+    assert "zzz" in error.message
 
 
 @pytest.mark.parametrize("escape", ["\\ud800", "\\udfff", "\\ud800x", "\\udc00\\ud800"])

@@ -45,6 +45,17 @@ async def test_resize_changes_the_window_and_tells_the_program(talk):
     assert (await talk.finish()).reason == "cancelled"
 
 
+@pytest.mark.parametrize("after_start", [False, True])
+async def test_a_resize_before_the_program_runs_is_kept_for_it(talk, after_start):
+    code = "import os, time\nwhile os.get_terminal_size() != (101, 31): time.sleep(0.05)"
+    await talk.say("run", language="python", code=code, tty=TTY)
+    if after_start:
+        await talk.hear_started()
+    await talk.say("resize", columns=99, rows=33)
+    await talk.say("resize", columns=101, rows=31)
+    assert (await talk.finish()).code == 0
+
+
 async def test_resize_of_a_run_without_terminal_is_refused(talk):
     await talk.say("run", language="python", code=READY_THEN_WAIT)
     await talk.hear_output("ready")

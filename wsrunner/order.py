@@ -6,6 +6,7 @@ present. Pure: no I/O.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from wsrunner.settings import Settings
 
 MEMORY_MIN_MB = 16
 PIDS_MIN = 8
+LIMIT_MAX_BITS = 32
 KIB = 1024
 MIB = 2**20
 
@@ -44,8 +46,15 @@ class Order:
     output_max_bytes: int
 
     def size_bytes(self) -> int:
-        """Return what it keeps in memory, roughly: files and stdin."""
-        return sum(map(len, self.plan.files.values())) + len(self.stdin or b"")
+        """Return what it keeps in memory, roughly."""
+        plan = self.plan
+        # One wide character makes a text four times as large as its ASCII.
+        texts = (*plan.args, *plan.env, *plan.env.values(), plan.run)
+        return (
+            sum(map(len, plan.files.values()))
+            + len(self.stdin or b"")
+            + sum(map(sys.getsizeof, texts))
+        )
 
 
 def make_order(
@@ -128,7 +137,8 @@ def _limits(asked: protocol.Limits, settings: Settings) -> _Limits:
             return most
         if not least <= value <= most:
             raise LimitOutOfRangeError(
-                f"{name} is {value:g} {unit}; this server allows {least:g} to {most:g} {unit}",
+                f"{name} is {_shown(value)} {unit}; "
+                f"this server allows {_shown(least)} to {_shown(most)} {unit}",
                 path=f"$.limits.{name}",
             )
         return value
@@ -142,6 +152,14 @@ def _limits(asked: protocol.Limits, settings: Settings) -> _Limits:
         cpus=settings.cpus,
         disk_bytes=settings.disk_mb * MIB,
     )
+
+
+def _shown(value: float) -> str:
+    """Return a number in full, unless no limit is anywhere near."""
+    if isinstance(value, int) and value.bit_length() > LIMIT_MAX_BITS:
+        bound = f"2^{LIMIT_MAX_BITS}"
+        return f"more than {bound}" if value > 0 else f"less than -{bound}"
+    return f"{value:.12g}"
 
 
 def default_box(settings: Settings, image: str) -> Box:

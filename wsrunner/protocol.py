@@ -24,6 +24,10 @@ ARGS_MAX = 256
 ENV_MAX = 64
 ARGUMENT_MAX_BYTES = 128 * 1024 - 1024
 """Linux takes no longer argument or variable (MAX_ARG_STRLEN); some room is ours."""
+ARGUMENTS_MAX_BYTES = 1536 * 1024
+"""Of all arguments and variables: Linux takes 2 MiB with a stack of 8 MiB (execve(2))."""
+QUOTED_MAX = 200
+"""Characters of a client's own text that an error repeats."""
 
 CLOSE_SLOW_CLIENT = 4408
 """Close code for a client that takes no output (4000-4999: RFC 6455 section 7.4.2)."""
@@ -226,7 +230,7 @@ _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessa
 _id_decoder = msgspec.json.Decoder(_OnlyId)
 _encoder = msgspec.json.Encoder()
 _server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
-_JSON_LIMIT_HINT = 'one JSON object such as {"type":"run","language":"python","code":"…"}'
+_EXAMPLE = 'one JSON object such as {"type":"run","language":"python","code":"…"}'
 
 
 def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
@@ -237,19 +241,22 @@ def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
         max_bytes: Largest size taken, in bytes of UTF-8.
 
     Raises:
-        TooLargeError: More than `max_bytes`, or too many files.
+        TooLargeError: More than `max_bytes`, or too many files, or an argument, variable or command
+            that is too long.
         BadMessageError: Anything else that is wrong with it; `path` names the place.
     """
-    data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
+    data = message.encode() if isinstance(message, str) else message
     if len(data) > max_bytes:
         raise TooLargeError(f"the message has {len(data)} bytes; the limit is {max_bytes} bytes")
     try:
         decoded = _decoder.decode(data)
     except msgspec.ValidationError as exc:
         reason, _, path = str(exc).partition(" - at ")
-        raise BadMessageError(_readable(reason), path=path.strip("`") or "$") from exc
+        raise BadMessageError(
+            _quoted(_readable(reason)), path=_quoted(path.strip("`")) or "$"
+        ) from exc
     except msgspec.DecodeError as exc:
-        raise BadMessageError(f"not JSON: {exc}; expected {_JSON_LIMIT_HINT}", path="$") from exc
+        raise BadMessageError(f"not JSON: {exc}; expected {_EXAMPLE}", path="$") from exc
     except UnicodeDecodeError as exc:
         raise BadMessageError(f"not UTF-8: byte {exc.start} of a string", path="$") from exc
     except RecursionError as exc:
@@ -321,7 +328,7 @@ def content_bytes(text: str | UnsetType, encoded: str | UnsetType, path: str) ->
     """Return the bytes of a text-or-base64 pair of fields, of which exactly one is set.
 
     Raises:
-        BadMessageError: The base64 is not valid, or the text can't be UTF-8 (a lone surrogate).
+        BadMessageError: The base64 is not valid.
     """
     if encoded is not UNSET:
         try:
@@ -337,33 +344,51 @@ def _readable(reason: str) -> str:
     return reason[:1].lower() + reason[1:]
 
 
+def _quoted(text: str) -> str:
+    """Cut what may be a megabyte of the client's own."""
+    return text if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]}…"
+
+
 def _check_run(request: RunRequest) -> None:
     """Check what types can't say.
 
     Raises:
         BadMessageError: See the messages.
-        TooLargeError: More files than `FILES_MAX`.
+        TooLargeError: More, or longer, than the limits at the top.
     """
     if (request.code is UNSET) == (request.files is UNSET):
         raise BadMessageError("give exactly one of code and files", path="$.code")
     if request.files is not UNSET:
         _check_files(request.files)
-    if len(request.args) > ARGS_MAX:
-        raise BadMessageError(f"{len(request.args)} args; the limit is {ARGS_MAX}", path="$.args")
-    for index, arg in enumerate(request.args):
-        _check_argument(arg, f"$.args[{index}]")
-    if len(request.env) > ENV_MAX:
-        raise BadMessageError(f"{len(request.env)} variables; the limit is {ENV_MAX}", path="$.env")
-    for name, value in request.env.items():
-        if not _EnvName.match(name):
-            raise BadMessageError(
-                f"{name[:80]!r} is no variable name: letters, digits and _ only", path="$.env"
-            )
-        _check_argument(value, f"$.env.{name}")
+    _check_args_and_env(request.args, request.env)
     if request.command is not UNSET:
         _check_argument(request.command, "$.command")
         if not request.command.strip():
             raise BadMessageError("the command is empty", path="$.command")
+
+
+def _check_args_and_env(args: list[str], env: dict[str, str]) -> None:
+    """Refuse what the kernel would not pass to a process."""
+    if len(args) > ARGS_MAX:
+        raise TooLargeError(f"{len(args)} args; the limit is {ARGS_MAX} args", path="$.args")
+    if len(env) > ENV_MAX:
+        raise TooLargeError(f"{len(env)} variables; the limit is {ENV_MAX} variables", path="$.env")
+    for index, arg in enumerate(args):
+        _check_argument(arg, f"$.args[{index}]")
+    for name, value in env.items():
+        if not _EnvName.match(name):
+            raise BadMessageError(
+                f"{name[:80]!r} is not a variable name: use letters, digits and _, not beginning "
+                "with a digit",
+                path="$.env",
+            )
+        _check_argument(f"{name}={value}", f"$.env.{_quoted(name)}")
+    size = sum(map(_size, (*args, *env, *env.values())))
+    if size > ARGUMENTS_MAX_BYTES:
+        raise TooLargeError(
+            f"args and env have {size} bytes; the limit is {ARGUMENTS_MAX_BYTES} bytes",
+            path="$.args",
+        )
 
 
 def _check_files(files: list[File]) -> None:
@@ -395,7 +420,7 @@ def _check_files(files: list[File]) -> None:
 
 def _check_name(name: str, path: str) -> None:
     """Refuse names that could leave the work directory or that no file system takes."""
-    size = len(name.encode("utf-8", "surrogatepass"))
+    size = _size(name)
     shown = name if len(name) <= 80 else name[:77] + "…"  # noqa: PLR2004 - a readable line
     if size > FILE_NAME_MAX_BYTES:
         raise BadMessageError(
@@ -421,6 +446,11 @@ def _check_argument(text: str, path: str) -> None:
     """Refuse what can't be an argument or a variable of a process."""
     if "\0" in text:
         raise BadMessageError("holds a NUL character", path=path)
-    size = len(text.encode("utf-8", "surrogatepass"))
+    size = _size(text)
     if size > ARGUMENT_MAX_BYTES:
         raise TooLargeError(f"{size} bytes; the limit is {ARGUMENT_MAX_BYTES} bytes", path=path)
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text.encode())

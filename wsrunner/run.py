@@ -259,12 +259,13 @@ class Run:
         Raises:
             NoSuchRunError: Its stdin was given with the run, or has been ended.
             TooLargeError: The program has not read what it got; nothing of `data` was taken.
+            QueueFullError: It still waits, and all that wait keep too much in memory; likewise.
         """
         if self._stdin_closed:
             raise NoSuchRunError("the stdin of this run has been ended", path="$.id")
         waiting = len(self._early_stdin)
         if self._container is not None:
-            waiting = self._container.unread_stdin_bytes
+            waiting = self._unread_stdin_bytes(self._container)
         if waiting + len(data) > STDIN_MAX_BYTES:
             raise TooLargeError(
                 f"{len(data)} bytes of stdin on top of {waiting} bytes that the program has not "
@@ -299,15 +300,13 @@ class Run:
         self._tell_engine()
 
     def resize(self, columns: int, rows: int) -> None:
-        """Change the window size of its terminal.
+        """Change the window size of its terminal, once it has started if it is still waiting.
 
         Raises:
-            NoSuchRunError: It has no terminal, or has not started.
+            NoSuchRunError: It has no terminal.
         """
         if not self._tty:
             raise NoSuchRunError("this run has no terminal", path="$.id")
-        if self._container is None:
-            raise NoSuchRunError("this run has not started yet", path="$.id")
         self._window = (columns, rows)
         self._tell_engine()
 
@@ -354,7 +353,7 @@ class Run:
             async with runner.gate.admit(ticket, on_position=self._moved) as permit:
                 self._queued_ms = permit.waited_s * 1e3
                 self._leave_queue()
-                await self._settle_announcement()
+                self._drop_announcement()
                 async with runner.pool.lease(order.box) as container:
                     self._waiting = None
                     await self._converse(order, container, permit)
@@ -525,6 +524,7 @@ class Run:
     async def _exit(
         self, reason: Reason, report: bootstrap.Report | None = None, number: int | None = None
     ) -> None:
+        self._drop_announcement()  # the exit comes last
         if report is not None:
             number = report.signal
         wall_s = 0.0 if self.stage == "queue" else time.monotonic() - self._stage_began_s
@@ -583,11 +583,14 @@ class Run:
             )
         self._announcer = None
 
-    async def _settle_announcement(self) -> None:
-        """Keep a position from being sent after the start."""
+    def _drop_announcement(self) -> None:
+        """Keep a position from being sent after the start, or the end.
+
+        One that is on its way to a slow client has been written whole and is only waited for.
+        """
         self._position = None
         if self._announcer is not None:
-            await self._announcer
+            self._announcer.cancel()
 
     # Input.
 
@@ -607,12 +610,16 @@ class Run:
             container.write_eof()
         self._tell_engine()
 
+    def _unread_stdin_bytes(self, container: Container) -> int:
+        """Return how much of the client's stdin the engine has not taken, the request left out."""
+        return min(container.unread_stdin_bytes, self._stdin_bytes)
+
     def _write_stdin(self, container: Container, data: bytes) -> None:
         # A container that has just ended takes nothing; its exit is on the way.
         with contextlib.suppress(EngineUnavailableError):
             container.write(data)
         self._stdin_bytes += len(data)
-        waits = container.unread_stdin_bytes > STDIN_WINDOW_BYTES
+        waits = self._unread_stdin_bytes(container) > STDIN_WINDOW_BYTES
         owed = self._stdin_bytes - self._drained_bytes >= DRAINED_EVERY_BYTES
         if (waits or owed) and (self._drainer is None or self._drainer.done()):
             self._drainer = self._spawn(self._report_drained(container))
@@ -620,7 +627,7 @@ class Run:
     async def _report_drained(self, container: Container) -> None:
         while True:
             await container.drain()
-            taken = self._stdin_bytes - container.unread_stdin_bytes
+            taken = self._stdin_bytes - self._unread_stdin_bytes(container)
             if taken <= self._drained_bytes:
                 # What is left is too little to wait for; the next stdin asks again.
                 return
@@ -633,8 +640,8 @@ class Run:
             self._signaller = self._spawn(self._pass_on(self._container))
 
     async def _pass_on(self, container: Container) -> None:
-        try:
-            while self._signals or self._window is not None:
+        while self._signals or self._window is not None:
+            try:
                 if self._window is not None:
                     (columns, rows), self._window = self._window, None
                     await container.resize(columns, rows)
@@ -642,8 +649,8 @@ class Run:
                     name = next(iter(self._signals))
                     del self._signals[name]
                     await container.signal(name)
-        except EngineUnavailableError as exc:
-            log.debug("run %s: %s", self.run_id, exc)
+            except EngineUnavailableError as exc:
+                log.debug("run %s: %s", self.run_id, exc)
 
     # Its end.
 

@@ -23,10 +23,16 @@ from websockets.http11 import Request, Response
 from wsrunner import http, languages
 from wsrunner.engines.base import Box
 from wsrunner.engines.docker import DockerEngine
-from wsrunner.errors import EngineUnavailableError, SetupError, WsrunnerError
+from wsrunner.errors import (
+    EngineUnavailableError,
+    GateUnavailableError,
+    SetupError,
+    WsrunnerError,
+)
 from wsrunner.gates import open_gate
 from wsrunner.monitor import Monitor
 from wsrunner.order import KIB, MIB, default_box
+from wsrunner.outlet import Connection
 from wsrunner.pool import Pool
 from wsrunner.rate import RateLimiter
 from wsrunner.run import Runner
@@ -40,8 +46,13 @@ SWEEP_EVERY_S = 30
 LOCAL_ENGINE = "local"
 CLOSE_S = 5.0
 """How long clients may take over the closing handshake when the server stops."""
-MESSAGE_CAP_FACTOR = 4
-"""Messages up to so many times the limit are answered with an error; beyond, the socket closes."""
+MESSAGE_EXCESS_BYTES = 4 * MIB
+"""Messages that exceed the limit by less are answered with an error; beyond, the socket closes."""
+MESSAGES_AHEAD = 4
+"""Messages that are taken from a socket before the first of them has been dealt with."""
+PING_EVERY_S = 20.0
+SILENCE_S = 60.0
+"""How long the network may leave a ping unacknowledged: a peer that vanished is noticed by that."""
 WRITE_LIMIT_BYTES = 256 * KIB
 """Unsent output of a socket after which its sends wait."""
 WRITE_STEP_BYTES = 48 * KIB
@@ -65,22 +76,31 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def told_to_stop() -> None:
+        if stop.is_set():
+            log.info("told twice to stop: ending what still runs")
+            hurry.set()
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with open_server(settings) as address:
+        loop.add_signal_handler(number, told_to_stop)
+    async with open_server(settings, hurry) as address:
         print(_welcome(settings, address), flush=True)  # noqa: T201 - for the person who started it
         await stop.wait()
         log.info("stopping")
 
 
 @contextlib.asynccontextmanager
-async def open_server(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+async def open_server(
+    settings: Settings, hurry: asyncio.Event | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """Serve for the length of the block; yields the (host, port) that it listens on.
 
-    Leaving the block drains: no new runs, live ones get up to `drain_s`, then every socket is
-    closed with 1001.
+    Leaving the block drains: no new runs, live ones get up to `drain_s` or until `hurry` is set,
+    then every socket is closed with 1001.
 
     Raises:
         SetupError: The settings can't be served.
@@ -103,9 +123,9 @@ async def open_server(settings: Settings) -> AsyncIterator[tuple[str, int]]:
             )
             # Replicas may share an engine or have their own: its own id says which.
             engine_name = await engine.name() if settings.redis_url else LOCAL_ENGINE
-        except EngineUnavailableError as exc:
+            gate = await stack.enter_async_context(open_gate(settings, instance, engine_name))
+        except (EngineUnavailableError, GateUnavailableError) as exc:
             raise SetupError(exc.message) from exc
-        gate = await stack.enter_async_context(open_gate(settings, instance, engine_name))
 
         def floors(present: Mapping[str, str]) -> Mapping[Box, int]:
             return _warm_floors(warm, present, settings, catalogue)
@@ -123,14 +143,17 @@ async def open_server(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
         server = await _listen(settings, runner, listener)
-        stack.push_async_callback(_drain, server, runner, settings.drain_s)
+        stack.push_async_callback(
+            _drain, server, runner, settings.drain_s, hurry or asyncio.Event()
+        )
         yield host, port
 
 
 async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -> Server:
     site = http.Site(settings, runner)
     rate = RateLimiter(settings.runs_per_minute)
-    monitor = Monitor(runner)
+    guarded = settings.operator_token or settings.token or http.is_loopback(settings.host)
+    monitor = Monitor(runner, may_command=bool(guarded))
 
     async def process_request(_: ServerConnection, request: Request) -> Response | None:
         return await site.respond(request)
@@ -156,13 +179,19 @@ async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -
         process_request=process_request,
         select_subprotocol=lambda _, offered: http.choose_subprotocol(offered),
         compression=None,
-        max_size=max(MESSAGE_CAP_FACTOR * settings.message_kb * KIB, 8 * MIB),
+        create_connection=Connection,
+        max_size=settings.message_kb * KIB + MESSAGE_EXCESS_BYTES,
+        max_queue=MESSAGES_AHEAD,
+        ping_interval=PING_EVERY_S,
+        # A pong waits behind the output that a slow client has yet to read: who is too slow is for
+        # slow_client_s to say, and whether anybody is there, for TCP.
+        ping_timeout=None,
         write_limit=(WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES),
         server_header=None,
     )
 
 
-async def _drain(server: Server, runner: Runner, drain_s: float) -> None:
+async def _drain(server: Server, runner: Runner, drain_s: float, hurry: asyncio.Event) -> None:
     """Let live runs end, then end them; then close every socket with 1001."""
     runner.draining = True
     for run in list(runner.live.values()):
@@ -170,7 +199,7 @@ async def _drain(server: Server, runner: Runner, drain_s: float) -> None:
             run.end("draining")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + drain_s
-    while runner.live and loop.time() < deadline:
+    while runner.live and loop.time() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
     for run in list(runner.live.values()):
         run.end("draining")
@@ -186,7 +215,7 @@ async def _drain(server: Server, runner: Runner, drain_s: float) -> None:
 
 
 def _abort_all(server: Server) -> None:
-    for connection in server.connections:
+    for connection in server.all_connections:
         connection.transport.abort()
 
 
@@ -196,6 +225,8 @@ async def _sweep(engine: DockerEngine) -> None:
             await engine.sweep()
         except WsrunnerError as exc:
             log.warning("could not look for containers left behind: %s", exc)
+        except Exception:  # this must go on whatever the engine says
+            log.exception("could not look for containers left behind")
         await asyncio.sleep(SWEEP_EVERY_S)
 
 
@@ -219,6 +250,9 @@ def _bind(settings: Settings) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        # It also bounds how long a reader may pause with everything full.
+        silence_ms = round(1000 * max(SILENCE_S, 2 * settings.slow_client_s))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
         listener.bind(address)
         listener.listen(1024)
     except OSError as exc:
@@ -239,7 +273,7 @@ def _refuse_unguarded(settings: Settings) -> None:
         return
     raise SetupError(
         f"--host {settings.host} lets other machines run code here; set --token (WSRUNNER_TOKEN), "
-        "or say --open if that is meant"
+        "or pass --open if that is what you want"
     )
 
 
@@ -249,12 +283,12 @@ def _parse_warm(text: str, catalogue: languages.Catalogue) -> dict[str, int]:
     Raises:
         SetupError: Not of the form ``python=2,c=1`` or ``1``.
     """
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return {language.id: int(text) for language in catalogue}
     warm: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, count = part.partition("=")
-        if not count.strip().isdigit():
+        if not count.strip().isdecimal():
             raise SetupError(f"--warm: {part!r} is not of the form LANGUAGE=NUMBER")
         try:
             warm[catalogue.find(name.strip()).id] = int(count)

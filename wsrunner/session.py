@@ -214,6 +214,9 @@ class PlainSession:
         except TooLargeError as exc:
             run.end("cancelled")
             await self._socket.close(1009, exc.message)
+        except BusyError as exc:
+            run.end("cancelled")
+            await self._socket.close(1013, f"{exc.code}: {exc.message}")
         except ConnectionClosed:
             pass
         finally:

@@ -1,0 +1,242 @@
+"""What a client that reads nothing or sends too much can't take: memory, slots, the stop."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import struct
+import sys
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.serving import until
+from tests.talk import PATIENCE_S
+from wsrunner import languages
+from wsrunner.order import make_order
+from wsrunner.protocol import File, RunRequest
+from wsrunner.settings import Settings
+
+FLOOD = "while True: print('y' * 1000)"
+TEXT, CLOSE, PING = 1, 8, 9
+
+
+class Deaf:
+    """A WebSocket client that never reads, frame by frame (RFC 6455 section 5.2)."""
+
+    def __init__(self, serving):
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.settimeout(PATIENCE_S)
+        host, _, port = serving.address.rpartition(":")
+        self._socket.connect((host, int(port)))
+        self._socket.sendall(
+            b"GET /v1/run HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Version: 13\r\n\r\n"
+        )
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self._socket.recv(1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._socket.close()
+
+    def send(self, opcode, data=b"", times=1):
+        size = len(data)
+        header = bytes([0x80 | size]) if size < 126 else struct.pack(">BH", 0x80 | 126, size)
+        # The mask is all zeros.
+        self._socket.sendall((bytes([0x80 | opcode]) + header + b"\0\0\0\0" + data) * times)
+
+    def say(self, kind, **fields):
+        self.send(TEXT, json.dumps({"type": kind, **fields}).encode())
+
+    def read_all(self):
+        """Return the messages that wait, up to the first pause."""
+        self._socket.settimeout(1)
+        data = b""
+        with contextlib.suppress(TimeoutError):
+            while piece := self._socket.recv(2**20):
+                data += piece
+        return [event for event in _json_objects(data) if event["type"] != "stdout"]
+
+
+def _json_objects(data):
+    """Yield the messages in a stream of frames, whatever stands between them."""
+    decoder = json.JSONDecoder()
+    text = data.decode("latin-1")
+    at = text.find('{"type"')
+    while at >= 0:
+        event, end = decoder.raw_decode(text, at)
+        yield event
+        at = text.find('{"type"', end)
+
+
+async def flood(deaf, server):
+    """Start a run that prints, and wait until it has filled all buffers on the way."""
+    deaf.say("run", id="flood", language="python", code=FLOOD)
+    await asyncio.to_thread(until, lambda: server.metrics()["wsrunner_gate_held"] == 1, "it runs")
+    await asyncio.sleep(1)  # far more than it takes
+
+
+async def test_pings_without_reading_the_pongs_end_the_socket(server):
+    before_kb = server.resident_kb()
+    with Deaf(server) as deaf, pytest.raises(ConnectionError):
+        deaf.send(PING, b"x" * 125, times=1_000_000)
+    assert server.resident_kb() - before_kb < 32 * 1024
+
+
+async def test_pings_of_a_client_that_reads_are_answered_for_ever(server):
+    async with connect(f"{server.url}/v1/run", compression=None) as connection:
+        for _ in range(2000):
+            async with asyncio.timeout(PATIENCE_S):
+                await (await connection.ping(b"x" * 100))
+
+
+async def test_a_close_frame_frees_the_slot_though_output_is_unread(start_server):
+    server = start_server(slots=1, slow_client_s=600)
+    with Deaf(server) as deaf:
+        await flood(deaf, server)
+        deaf.send(CLOSE, struct.pack(">H", 1000))
+        await asyncio.to_thread(server.settle)
+
+
+async def test_sigterm_stops_the_server_though_a_client_does_not_read(start_server):
+    server = start_server(slots=1, slow_client_s=600, drain_s=0.5)
+    with Deaf(server) as deaf:
+        await flood(deaf, server)
+        server.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_a_second_sigterm_ends_what_still_runs(start_server):
+    server = start_server(drain_s=600)
+    async with server.talk() as talk:
+        await talk.say("run", language="python", code="import time; time.sleep(300)")
+        await talk.hear_started()
+        server.signal(signal.SIGTERM)
+        await asyncio.to_thread(until, lambda: server.status("/readyz") == 503, "draining")
+        server.signal(signal.SIGTERM)
+        assert (await talk.finish()).reason == "draining"
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_nothing_about_a_run_comes_after_its_exit(start_server):
+    server = start_server(slots=1, slow_client_s=600)
+    with Deaf(server) as deaf:
+        await flood(deaf, server)
+        async with server.talk() as others:
+            for number in range(4):
+                await others.say("run", id=f"{number}", language="python", code="")
+                await others.hear_kind("queued", f"{number}")
+            # Its first position, and each one after, waits for a client that does not read.
+            deaf.say("run", id="late", language="python", code="")
+            waiting = "wsrunner_gate_waiting"
+            await asyncio.to_thread(until, lambda: server.metrics()[waiting] == 5, "it waits")
+            for number in range(3):
+                await others.say("cancel", id=f"{number}")
+                await others.finish(f"{number}")
+            deaf.say("cancel", id="late")
+            await asyncio.to_thread(until, lambda: server.metrics()[waiting] == 1, "it is gone")
+            deaf.say("cancel", id="flood")
+            heard = [event for event in deaf.read_all() if event.get("id") == "late"]
+    assert [event["type"] for event in heard][-1] == "exit"
+    assert [event["type"] for event in heard].count("exit") == 1
+
+
+async def test_a_message_of_three_times_the_limit_is_refused_and_the_socket_stays(talk):
+    await talk.say_raw('{"type":"' + "x" * (3 * 2**20) + '"}')
+    error = await talk.hear_error()
+    assert error["code"] == "too_large"
+    assert (await talk.run("python", "print(1)")).stdout == "1\n"
+
+
+async def test_an_error_repeats_little_of_what_was_sent(talk):
+    long = "z" * 900_000
+    for message in (
+        {"type": "run", "language": "python", "code": "", long: 1},
+        {"type": long},
+        {"type": "run", "language": "python", "code": "", "env": {"A" + long: "\0"}},
+        {"type": "run", "language": long, "code": ""},
+        {"type": "run", "language": "python", "code": "", "limits": {"memory_mb": 10**400}},
+    ):
+        await talk.say_raw(json.dumps(message))
+        error = await talk.hear_error()
+        assert len(json.dumps(error)) < 2000
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**15, 1e300])
+async def test_an_absurd_limit_is_out_of_range(talk, value):
+    outcome = await talk.run("python", "", limits={"wall_s": value})
+    assert outcome.error["code"] in {"limit_out_of_range", "bad_message"}
+    assert "internal" not in outcome.error["message"]
+
+
+async def test_stdin_right_after_a_large_request_has_its_whole_window(start_server):
+    server = start_server(message_kb=32 * 1024)
+    code = "import sys; print(len(sys.stdin.buffer.read()))"
+    files = [
+        {"name": "main.py", "content": code},
+        {"name": "data", "content": "\0" + "a" * 20_000_000},
+    ]
+    async with server.talk() as talk:
+        for _ in range(3):
+            await talk.say("run", language="python", files=files)
+            await talk.hear_started()
+            await talk.say("stdin", data="b" * 1_000_000)
+            await talk.say("eof")
+            assert (await talk.finish()).stdout == "1000000\n"
+
+
+async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(
+    start_server, monkeypatch, tmp_path
+):
+    script = tmp_path / "wsrunner"
+    script.write_text(
+        f"#!{sys.executable}\nimport wsrunner.run\nfrom wsrunner.cli import main\n"
+        "wsrunner.run.QUEUE_MAX_BYTES = 10_000\nmain()\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr("tests.serving.COMMAND", script)
+    server = start_server(slots=1)
+    async with server.talk() as talk:
+        await talk.say("run", language="python", code="input()")
+        await talk.hear_started()
+        async with server.plain("python") as plain:
+            await plain.send("print(1)")
+            await plain.send("x" * 20_000)
+            async with asyncio.timeout(PATIENCE_S):
+                await plain.wait_closed()
+            assert plain.close_code == 1013
+            assert plain.close_reason.startswith("queue_full: ")
+        await talk.say("stdin", data="\n")
+        assert (await talk.finish()).code == 0
+
+
+def order_of(**fields):
+    catalogue = languages.load()
+    present = {catalogue.find("python").image: "sha256:0"}
+    request = RunRequest(language="python", **fields)
+    return make_order(request, catalogue=catalogue, settings=Settings(), present=present)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"code": "", "args": ["\U0001f600" + "a" * 100_000]},
+        {"code": "", "env": {"A": "\U0001f600" + "a" * 100_000}},
+        {"code": "", "command": "echo \U0001f600" + "a" * 100_000},
+    ],
+    ids=["args", "env", "command"],
+)
+def test_all_that_a_waiting_run_keeps_counts_at_its_size_in_memory(fields):
+    assert order_of(**fields).size_bytes() >= 400_000
+
+
+def test_files_and_stdin_of_a_waiting_run_count():
+    files = [File(name="main.py", content="x" * 1000)]
+    assert order_of(files=files, stdin="y" * 1000).size_bytes() >= 2000
