@@ -30,13 +30,15 @@ from wsrunner.gates.base import Ticket
 from wsrunner.gates.redis import RedisGate, _sha
 
 NAME = "gate"
-HELP = "The Redis gate in multiples of a PING: admission, hand-off, positions, memory."
+HELP = "the Redis gate in multiples of a PING: admission, hand-off, positions, memory"
 
 ROUNDS = 1000
-HANDOFFS = 400
+QUICK_ROUNDS = 200
 MANY = 100_000
+QUICK_MANY = 10_000
 HELD = 20_000
 ROUNDS_OF_RATES = 7
+QUICK_ROUNDS_OF_RATES = 2
 
 numbers = itertools.count()
 
@@ -119,13 +121,13 @@ async def slow_log(client, scripts):
     await client.slowlog_reset()
 
 
-async def admission(port):
+async def admission(port, rounds):
     """Acquire and release, both awaited; and as `admit` does it: it doesn't await the release."""
     pings, wire_pings, pairs, admits = Samples(), Samples(), Samples(), Samples()
     client = redis.Redis(host="127.0.0.1", port=port)
     async with client, opened(port, "pairs", 8) as gate:
         identity = gate._replica.identity
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             await ping(client, pings)
             await asyncio.sleep(0.0005)
             with wire_pings.one():
@@ -161,14 +163,14 @@ async def fill(gate, count):
     return replica, link, used
 
 
-async def handoffs(port, behind):
+async def handoffs(port, behind, rounds):
     """A release on one replica wakes the next waiter on the other, with a queue behind."""
     pings, times, beats = Samples(), Samples(), Samples()
     async with opened(port, f"q{behind}") as one, opened(port, f"q{behind}") as two:
         gates = itertools.cycle((one, two))
         released = 0.0
         woken = asyncio.Event()
-        go = [asyncio.Event() for _ in range(HANDOFFS)]
+        go = [asyncio.Event() for _ in range(rounds)]
         queued = asyncio.Event()
 
         async def visit(number, gate):
@@ -183,7 +185,7 @@ async def handoffs(port, behind):
                 released = time.perf_counter()
 
         tasks = []
-        for number in range(HANDOFFS):
+        for number in range(rounds):
             queued.clear()
             tasks.append(asyncio.create_task(visit(number, next(gates))))
             await (queued if number else woken).wait()
@@ -192,7 +194,7 @@ async def handoffs(port, behind):
         await client.config_set("slowlog-log-slower-than", 0)
         await client.slowlog_reset()
         scripts = {}
-        for number in range(HANDOFFS):
+        for number in range(rounds):
             await woken.wait()
             woken.clear()
             await ping(client, pings)
@@ -283,7 +285,7 @@ async def others(port):
     return result
 
 
-async def rates(port):
+async def rates(port, rounds):
     """Requests a second of 50 connections, by redis-benchmark: PING, enter, leave."""
     tool = shutil.which("redis-benchmark")
     if tool is None:
@@ -303,7 +305,7 @@ async def rates(port):
     async with opened(port, "rates", 10**6) as gate:
         replica, link = gate._replica.identity
         head = (1, gate._key, replica, link)
-        for turn in range(ROUNDS_OF_RATES):
+        for turn in range(rounds):
             enter = ("EVALSHA", _sha("enter"), *head, f"e{turn}-__rand_int__", "local", "", 0, 0)
             leave = ("EVALSHA", _sha("leave"), *head, f"l{turn}-__rand_int__", 0, "local", "")
             pipe = client.pipeline(transaction=False)
@@ -349,10 +351,10 @@ def against_ping(what, samples, pings, **target):
     )
 
 
-async def measure():
+async def measure(rounds, many, rounds_of_rates):
     figures, details = [], {"script_us": {}}
     with redis_server() as port:
-        pings, wire_pings, pairs, admits = await admission(port)
+        pings, wire_pings, pairs, admits = await admission(port, rounds)
         figures += [
             against_ping("PING over the gate's own connection", wire_pings, pings),
             against_ping(
@@ -365,8 +367,9 @@ async def measure():
             against_ping("acquire + release, both replies awaited", pairs, pings, most=2.5),
         ]
         flat = []
-        for behind in (10, 1000, MANY):
-            pings, times, beats, memory, scripts = await handoffs(port, behind)
+        handed = max(10, rounds * 2 // 5)
+        for behind in (10, 1000, many):
+            pings, times, beats, memory, scripts = await handoffs(port, behind, handed)
             wait = f"{behind:,} waiting: "
             handoff = against_ping(wait + "hand-off", times, pings, most=2.2)
             p99, base_p99 = times.quantile(0.99), pings.quantile(0.99)
@@ -393,9 +396,9 @@ async def measure():
                 for name, samples in sorted(scripts.items())
             }
         figures.append(
-            kit.Figure(f"hand-off, {MANY:,} waiting to 10", "times", flat[-1] / flat[0], most=1.3)
+            kit.Figure(f"hand-off, {many:,} waiting to 10", "times", flat[-1] / flat[0], most=1.3)
         )
-        found = await rates(port)
+        found = await rates(port, rounds_of_rates)
         details["rates"] = found
         if "pair_per_s" in found:
             figures.append(
@@ -421,8 +424,11 @@ async def measure():
     return {"figures": [figure.as_json() for figure in figures], **details}
 
 
-def run(out: Path) -> dict:
+def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict:
     """Measure and return the figures."""
     del out
+    rounds = runs or (QUICK_ROUNDS if quick else ROUNDS)
+    many = QUICK_MANY if quick else MANY
+    rounds_of_rates = QUICK_ROUNDS_OF_RATES if quick else ROUNDS_OF_RATES
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(measure())
+        return runner.run(measure(rounds, many, rounds_of_rates))

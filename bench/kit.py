@@ -40,6 +40,7 @@ from wsrunner.protocol import RunRequest
 
 KIB = 1024
 MIB = 2**20
+REMOVAL_S = 30.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 RESULTS = Path(__file__).parent / "results"
 _FRAME = struct.Struct(">BxxxL")
@@ -605,19 +606,24 @@ class RawEngine:
             self.remove(container_id)
 
     def remove(self, container_id: str) -> None:
-        """Remove a container and wait until it is gone."""
-        try:
-            self.call("DELETE", f"/containers/{container_id}?force=1&v=1")
-        except RuntimeError as exc:
-            if "404" in str(exc):
+        """Remove a container and wait until it is gone.
+
+        Raises:
+            RuntimeError: It is still there after half a minute; the message is the engine's.
+        """
+        deadline_s = time.monotonic() + REMOVAL_S
+        while True:
+            try:
+                self.call("DELETE", f"/containers/{container_id}?force=1&v=1")
+            except RuntimeError as exc:
+                if ": 404 " in str(exc):
+                    return
+                # It ends or removes itself at this moment: 409, or 500 "is not running".
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.005)
+            else:
                 return
-            if "409" not in str(exc):
-                raise
-            # It removes itself at this moment.
-            with contextlib.suppress(RuntimeError):
-                while True:
-                    self.call("GET", f"/containers/{container_id}/json")
-                    time.sleep(0.005)
 
     def _create(self, box: Box) -> str:
         config = self._shape._config(box)  # noqa: SLF001

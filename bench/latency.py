@@ -235,8 +235,9 @@ def _figures(language: str, series: dict[str, list[Timing]], tool: str) -> list[
 
 def _arrive(seconds: float, engine: kit.RawEngine) -> tuple[list[Figure], dict[str, Any]]:
     """Find the highest rate, then offer shares of it at random moments, whoever is waiting."""
+    image = engine.order(language="python", code="").box.image
     with kit.Server(warm="python=4") as server:
-        server.settle(engine, "wsrunner/python:debian", 1)
+        server.settle(engine, image, 1)
         highest = _highest_rate(server, max(4.0, seconds / 2))
         figures = []
         raw: dict[str, Any] = {"highest_per_s": round(highest, 2)}
