@@ -11,7 +11,7 @@ REPLICAS ?= 3
 # Looked up when needed: `up` may have to install it first.
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 # Local base images hold the Python of this machine's Debian, whichever one the tools here run on.
-WHEELS_PYTHON = $(shell /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+WHEELS_PYTHON := $(shell /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 UV_VERSION := 0.13.9
 
 BIN := .venv/bin
@@ -38,7 +38,7 @@ web: static/dist/bundle.js ## bundle the playground's editor and terminal (needs
 up: .env compose-tool ## start Redis, a balancer and replicas with compose (REPLICAS=3)
 	@if grep -q '^BUILD_NETWORK=none' .env; then $(MAKE) --no-print-directory wheels; fi
 	@$(COMPOSE) up --build --detach --scale wsrunner=$(REPLICAS)
-	@echo "the address is PUBLISH, else 127.0.0.1:8001; the token is WSRUNNER_TOKEN in .env"
+	@echo "serving on PUBLISH (127.0.0.1:8001 if unset); the access token is WSRUNNER_TOKEN in .env"
 
 down: ## drain and remove what up started
 	@$(COMPOSE) down
@@ -108,8 +108,8 @@ LOCK := pyproject.toml --quiet --upgrade --universal --python-version 3.11 --gen
 
 # Packages for an image that is built without an index; the list keeps what pip would leave out on
 # this Python and the image's would miss.
-wheels: build/wheels/.done
-build/wheels/.done: requirements.lock | .venv/bin/python
+wheels: build/wheels/.done-$(WHEELS_PYTHON)
+build/wheels/.done-$(WHEELS_PYTHON): requirements.lock | .venv/bin/python
 	@echo "downloading packages into build/wheels"
 	@rm -rf build/wheels && mkdir -p build
 	@sed 's/ ; .* \\$$/ \\/' requirements.lock >build/wheels.txt
