@@ -140,6 +140,8 @@ export class Run implements AsyncIterable<Line> {
   readonly id: string;
   readonly queued: Queued | null;
   readonly stage: "build" | "run" | null;
+  /** Whether it has ended, with an exit or without. */
+  readonly ended: boolean;
   /** Rejects with a WsrunnerError if the run was not accepted or the connection was lost. */
   readonly exit: Promise<Exit>;
   stdin(data: string | Uint8Array): Promise<void>;

@@ -324,6 +324,11 @@ export class Run extends Emitter {
     this.exit.catch(() => {});
   }
 
+  /** Whether it has ended, with an exit or without. */
+  get ended() {
+    return this.#ended;
+  }
+
   /**
    * Write to the program's stdin.
    *

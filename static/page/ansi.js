@@ -44,15 +44,17 @@ export class AnsiReader {
 
   /** Select Graphic Rendition (ECMA-48 section 8.3.117). */
   #select(parameters) {
-    const codes = parameters.replaceAll(":", ";").split(";").map(Number);
+    const parts = parameters.split(";");
     const style = this.#style;
-    for (let index = 0; index < codes.length; index++) {
-      const code = codes[index];
+    for (let index = 0; index < parts.length; index++) {
+      // After colons comes what belongs to this one alone (ITU-T T.416): 4:3 is a curly underline.
+      const [code, ...own] = parts[index].split(":").map(Number);
       if (code === 0) for (const key of Object.keys(style)) delete style[key];
       else if (code === 1) style.bold = true;
       else if (code === 2) style.dim = true;
       else if (code === 3) style.italic = true;
-      else if (code === 4) style.underline = true;
+      else if (code === 4) style.underline = own[0] !== 0;
+      else if (code === 21) style.underline = true;
       else if (code === 7) style.inverse = true;
       else if (code === 9) style.strike = true;
       else if (code === 22) style.bold = style.dim = false;
@@ -66,36 +68,60 @@ export class AnsiReader {
       else if (code === 49) delete style.background;
       else if (code >= 90 && code <= 97) style.color = code - 82;
       else if (code >= 100 && code <= 107) style.background = code - 92;
-      else if (code === 38 || code === 48) {
-        const key = code === 38 ? "color" : "background";
-        if (codes[index + 1] === 5) {
-          style[key] = indexed(codes[index + 2]);
-          index += 2;
-        } else if (codes[index + 1] === 2) {
-          style[key] = `rgb(${codes.slice(index + 2, index + 5).map((part) => part || 0)})`;
-          index += 4;
+      else if (code === 38 || code === 48 || code === 58) {
+        let chosen;
+        if (own.length) {
+          // 5:n, or 2:r:g:b, or 2:colour-space:r:g:b.
+          chosen = own[0] === 5 ? indexed(own[1]) : own.slice(-3);
+        } else {
+          const [kind, ...rest] = parts.slice(index + 1, index + 5).map(Number);
+          if (kind === 5) chosen = indexed(rest[0]);
+          else if (kind === 2) chosen = rest;
+          index += { 5: 2, 2: 4 }[kind] ?? 0;
         }
+        // 58 is the underline's colour, which is not shown.
+        if (chosen !== undefined && code !== 58) style[code === 38 ? "color" : "background"] = chosen;
       }
     }
     this.#current = rendition(style);
   }
 }
 
-/** @typedef {{key: string, className: string, color?: string, background?: string}} Style */
+/**
+ * How text looks: classes, and colours that are none of the sixteen named ones.
+ *
+ * @typedef {{key: string, className: string, color?: string, background?: string}} Style
+ */
 
 function rendition(style) {
   const classes = [];
-  for (const name of ["bold", "dim", "italic", "underline", "inverse", "strike"]) {
+  const result = {};
+  for (const name of ["bold", "dim", "italic", "underline", "strike"]) {
     if (style[name]) classes.push(`a-${name}`);
   }
-  const result = {};
   for (const [name, prefix] of [["color", "a-c"], ["background", "a-b"]]) {
     if (typeof style[name] === "number") classes.push(prefix + style[name]);
-    else if (style[name]) result[name] = style[name];
+    else if (style[name]) result[name] = `rgb(${style[name].map((part) => part || 0)})`;
+  }
+  if (style.inverse || style.color !== undefined || style.background !== undefined) {
+    classes.push(style.inverse ? "a-inverse" : "a-colour", ...legibility(style));
   }
   result.className = classes.join(" ");
   result.key = `${result.className}|${result.color ?? ""}|${result.background ?? ""}`;
   return result.key === "||" ? null : result;
+}
+
+/** Named colours suit the page's theme; one by number or value may not, and is then made to. */
+function legibility({ color, background, inverse }) {
+  const [text, ground] = inverse ? [background, color] : [color, background];
+  if (Array.isArray(text) && Array.isArray(ground)) return [];
+  if (Array.isArray(ground)) return [isDark(ground) ? "a-on-dark" : "a-on-light"];
+  return Array.isArray(text) ? [inverse ? "a-on-inverse" : "a-on-page"] : [];
+}
+
+/** By the weights of brightness in sRGB. */
+function isDark([red = 0, green = 0, blue = 0]) {
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 128;
 }
 
 /** The 256-colour palette: 16 named, a 6×6×6 cube, 24 greys. */
@@ -103,9 +129,9 @@ function indexed(number = 0) {
   if (number < 16) return number;
   if (number >= 232) {
     const grey = 8 + (number - 232) * 10;
-    return `rgb(${grey},${grey},${grey})`;
+    return [grey, grey, grey];
   }
   const levels = [0, 95, 135, 175, 215, 255];
   const cube = number - 16;
-  return `rgb(${levels[Math.floor(cube / 36) % 6]},${levels[Math.floor(cube / 6) % 6]},${levels[cube % 6]})`;
+  return [levels[Math.floor(cube / 36) % 6], levels[Math.floor(cube / 6) % 6], levels[cube % 6]];
 }

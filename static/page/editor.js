@@ -1,5 +1,7 @@
 /** The editor: CodeMirror if the bundle is there, else a plain text area with the same interface. */
 
+import { isRunKey } from "./keys.js";
+
 /**
  * @param {HTMLElement} parent
  * @param {{label: string, onChange: (text: string) => void, onRun: () => void, compact?: boolean}} options
@@ -22,10 +24,10 @@ function createPlainEditor(parent, { label, onChange, onRun }) {
   area.setAttribute("aria-label", label);
   area.addEventListener("input", () => onChange(area.value));
   area.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      onRun();
-    }
+    if (!isRunKey(event)) return;
+    event.preventDefault();
+    // A key that is held down means it once.
+    if (!event.repeat) onRun();
   });
   parent.append(area);
   return {

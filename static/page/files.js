@@ -10,11 +10,16 @@ export class Files {
   #tabs = $("tabs");
   #onShow;
   #onChange;
+  #onRemove;
 
-  /** @param {{onShow: (file: object, isMain: boolean) => void, onChange: () => void}} options */
-  constructor({ onShow, onChange }) {
+  /**
+   * @param {{onShow: () => void, onChange: () => void,
+   *   onRemove: (name: string, restore: () => void) => void}} options
+   */
+  constructor({ onShow, onChange, onRemove }) {
     this.#onShow = onShow;
     this.#onChange = onChange;
+    this.#onRemove = onRemove;
     this.#tabs.addEventListener("click", (event) => {
       const tab = event.target.closest("[role=tab]");
       if (tab) this.show(Number(tab.dataset.index));
@@ -39,10 +44,17 @@ export class Files {
     return this.#files[this.#shown];
   }
 
+  get main() {
+    return this.#files[0];
+  }
+
   show(index) {
     this.#shown = index;
+    // The tabs are made anew; whoever was on one stays there.
+    const hadFocus = this.#tabs.contains(document.activeElement);
     this.#draw();
-    this.#onShow(this.current, index === 0);
+    if (hadFocus) $(`tab-${index}`).focus();
+    this.#onShow();
   }
 
   #draw() {
@@ -72,7 +84,6 @@ export class Files {
     if (index !== undefined) {
       event.preventDefault();
       this.show(index);
-      $(`tab-${index}`).focus();
     } else if (event.key === "F2" && this.#shown) this.#rename();
     else if (event.key === "Delete" && this.#shown) this.#remove();
   }
@@ -94,10 +105,19 @@ export class Files {
   }
 
   #remove() {
-    this.#files.splice(this.#shown, 1);
-    this.show(this.#shown - 1);
+    const files = this.#files;
+    const index = this.#shown;
+    const [file] = files.splice(index, 1);
+    this.show(index - 1);
     $(`tab-${this.#shown}`).focus();
     this.#onChange();
+    this.#onRemove(file.name, () => {
+      // Another program may be open by now.
+      if (this.#files !== files) return;
+      files.splice(Math.min(index, files.length), 0, file);
+      this.show(files.indexOf(file));
+      this.#onChange();
+    });
   }
 
   #askName(name, self) {

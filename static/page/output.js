@@ -33,15 +33,29 @@ export class Output {
   #hiddenNote = null;
   #all = [];
   #stick = true;
+  #top = 0;
+  #onText;
+  #onChange;
+  #onDrawn = null;
 
-  /** @param {HTMLElement} element A scrolling element. */
-  constructor(element) {
+  /**
+   * @param {HTMLElement} element A scrolling element.
+   * @param {{onText?: (text: string) => void, onChange?: () => void}} [options] Called with what the
+   *   program printed, without escape sequences; and whenever `empty` may have changed.
+   */
+  constructor(element, { onText, onChange } = {}) {
     this.#element = element;
+    this.#onText = onText;
     element.addEventListener("scroll", () => {
       const below = element.scrollHeight - element.scrollTop - element.clientHeight;
-      this.#stick = below < 40;
+      // Only scrolling up leaves the end: what is below also grows when the element gets smaller.
+      this.#stick = below < 40 || (this.#stick && element.scrollTop >= this.#top);
+      this.#top = element.scrollTop;
     }, { passive: true });
+    new ResizeObserver(() => this.#scroll()).observe(element);
     this.clear();
+    // Nobody has this object before now.
+    this.#onChange = onChange;
   }
 
   /** Everything that was printed, without escape sequences. */
@@ -54,15 +68,25 @@ export class Output {
     return this.#all.length === 0 && this.#queue.length === 0;
   }
 
+  /** Call a function when all that was appended is on the page; not if it is cleared before. */
+  whenDrawn(action) {
+    if (this.#queue.length) this.#onDrawn = action;
+    else action();
+  }
+
   /** @param {"stdout" | "stderr" | "typed" | "note"} stream */
   append(stream, text) {
+    const wasEmpty = this.empty;
     const last = this.#queue[this.#queue.length - 1];
     if (last?.stream === stream && last.text.length < PIECE_CHARS) last.text += text;
     else {
-      for (let start = 0; start < text.length; start += PIECE_CHARS) {
-        this.#queue.push({ stream, text: text.slice(start, start + PIECE_CHARS) });
+      for (let start = 0; start < text.length; ) {
+        const end = wholeCharacter(text, start + PIECE_CHARS);
+        this.#queue.push({ stream, text: text.slice(start, end) });
+        start = end;
       }
     }
+    if (wasEmpty) this.#onChange?.();
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
@@ -78,14 +102,26 @@ export class Output {
     this.#element.replaceChildren();
     this.#newBlock();
     this.#stick = true;
+    this.#top = 0;
+    this.#onDrawn = null;
+    this.#onChange?.();
   }
 
   #draw() {
     this.#frame = 0;
     this.#write(performance.now() + FRAME_MS);
     this.#trim();
+    this.#scroll();
+    if (this.#queue.length) {
+      this.#frame = requestAnimationFrame(() => this.#draw());
+      return;
+    }
+    this.#onDrawn?.();
+    this.#onDrawn = null;
+  }
+
+  #scroll() {
     if (this.#stick) this.#element.scrollTop = this.#element.scrollHeight;
-    if (this.#queue.length) this.#frame = requestAnimationFrame(() => this.#draw());
   }
 
   #write(until) {
@@ -110,12 +146,13 @@ export class Output {
       if (!text.startsWith("\n")) this.#emptyLine();
     }
     this.#all.push(text);
+    if (stream === "stdout" || stream === "stderr") this.#onText?.(text);
     let start = 0;
     while (start < text.length) {
       // As many lines as the block has room for.
       let end = start;
       let lines = 0;
-      const room = Math.min(text.length, start + BLOCK_CHARS - this.#blockChars);
+      const room = wholeCharacter(text, start + BLOCK_CHARS - this.#blockChars);
       while (this.#blockLines + lines < BLOCK_LINES && end < room) {
         const next = text.indexOf("\n", end);
         if (next === -1 || next >= room) {
@@ -147,8 +184,8 @@ export class Output {
     else {
       const span = document.createElement("span");
       span.className = style ? `${stream} ${style.className}` : stream;
-      if (style?.color) span.style.color = style.color;
-      if (style?.background) span.style.backgroundColor = style.background;
+      if (style?.color) span.style.setProperty("--ansi-fg", style.color);
+      if (style?.background) span.style.setProperty("--ansi-bg", style.background);
       span.append(node);
       this.#block.append(span);
     }
@@ -174,9 +211,10 @@ export class Output {
   #back() {
     const last = this.#line[this.#line.length - 1];
     if (!last?.length) return;
-    last.deleteData(last.length - 1, 1);
-    this.#blockChars -= 1;
-    this.#forget(1);
+    const units = isLowSurrogate(last.data.charCodeAt(last.length - 1)) ? 2 : 1;
+    last.deleteData(last.length - units, units);
+    this.#blockChars -= units;
+    this.#forget(units);
   }
 
   /** Take characters off the end of what is kept for copying. */
@@ -224,4 +262,14 @@ export class Output {
     this.#hiddenNote.textContent =
       `${this.#hiddenLines.toLocaleString("en")} earlier lines are not shown; Copy has them all`;
   }
+}
+
+/** Return a place to cut a text, at `end` or just after, that is not inside of a character. */
+function wholeCharacter(text, end) {
+  if (end >= text.length) return text.length;
+  return isLowSurrogate(text.charCodeAt(end)) ? end + 1 : end;
+}
+
+function isLowSurrogate(unit) {
+  return unit >= 0xdc00 && unit <= 0xdfff;
 }

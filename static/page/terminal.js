@@ -9,3 +9,13 @@ export async function loadTerminal() {
     return null;
   }
 }
+
+/** Whether the server has the bundle; that is small, the terminal in it comes when it is wanted. */
+export async function hasTerminal() {
+  try {
+    await import("../dist/bundle.js");
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -17,7 +17,7 @@ const REASONS = {
   cpu_limit: "Stopped: it used more CPU time than the limit",
   out_of_memory: "Stopped: it needed more memory than the limit",
   output_limit: "Stopped: it printed more than the limit",
-  cancelled: "Stopped by you",
+  cancelled: "Cancelled",
   lease_lost: "Stopped: the server lost track of this run; run it again",
   engine_lost: "Stopped: the container engine went away; run it again",
   draining: "Stopped: the server is shutting down; run it again in a moment",
@@ -25,15 +25,21 @@ const REASONS = {
 
 /**
  * @param {import("../wsrunner.js").Exit} exit
+ * @param {{byMe?: boolean}} [options] Whether it was the reader who cancelled it, or an operator; if
+ *   left out, nobody is named.
  * @returns {{tone: "good" | "bad" | "plain", title: string, facts: [string, string][]}}
  */
-export function outcome(exit) {
+export function outcome(exit, { byMe } = {}) {
   const facts = [];
   if (exit.stage !== "queue") facts.push(["Time", duration(exit.wall_ms)]);
   if (exit.cpu_ms !== null) facts.push(["CPU", duration(exit.cpu_ms)]);
   if (exit.memory_kb !== null) facts.push(["Peak memory", size(exit.memory_kb * 1024)]);
   if (exit.queued_ms >= 50) facts.push(["Waited", duration(exit.queued_ms)]);
-  return { ...titleOf(exit), facts };
+  const told = titleOf(exit);
+  if (exit.reason === "cancelled" && byMe !== undefined) {
+    told.title = told.title.replace("Cancelled", byMe ? "Stopped by you" : "Stopped by the server's operator");
+  }
+  return { ...told, facts };
 }
 
 function titleOf({ reason, code, signal, stage, truncated }) {
@@ -54,28 +60,46 @@ function titleOf({ reason, code, signal, stage, truncated }) {
   return { tone: reason === "cancelled" ? "plain" : "bad", title };
 }
 
-/** @param {{code: string, message: string, retryAfterS?: number}} error */
+/**
+ * Why a run was not accepted or did not end.
+ *
+ * @param {{code: string, message: string, retryAfterS?: number}} error
+ * @returns {{title: string, detail: string}} Words for everybody, and what the server said where that is more.
+ */
 export function refusal(error) {
-  const later = error.retryAfterS ? ` Try again in ${Math.ceil(error.retryAfterS)} s.` : "";
   const words = {
     queue_full: "The server is full: every slot is taken and so is every place in the queue.",
-    rate_limited: "That were too many runs in a short time.",
+    rate_limited: "That was too many runs in a short time.",
     draining: "The server is shutting down and takes no new runs.",
     gate_unavailable: "The server can't hand out slots at the moment.",
     engine_unavailable: "The server's container engine does not answer.",
     image_missing: "This language is not installed on the server.",
+    unknown_language: "The server does not know this language.",
+    too_large: "The program is larger than the server takes.",
+    internal: "The server failed; run it again.",
     connection_lost: "The connection to the server was lost, and the run with it.",
     unreachable: "The server can't be reached.",
+    bad_token: "The access token can't be one.",
   }[error.code];
-  const message = error.message ? ` (${error.message})` : "";
-  return words ? words + later + (error.code === "unreachable" ? "" : message) : `${capital(error.message)}.${later}`;
+  const later = error.retryAfterS ? ` Try again in ${Math.ceil(error.retryAfterS)} s.` : "";
+  const said = sentence(error.message);
+  if (!words) return { title: said + later, detail: "" };
+  return { title: words + later, detail: error.code === "unreachable" ? "" : said };
 }
 
 export function duration(ms) {
   if (ms < 10) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
+  if (ms < 9995) return `${(ms / 1000).toFixed(2)} s`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+/** A duration for a clock that ticks: whole seconds. */
+export function elapsed(ms) {
+  const seconds = Math.floor(ms / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 export function size(bytes) {
@@ -84,6 +108,8 @@ export function size(bytes) {
   return `${(bytes / 1024 ** 2).toFixed(bytes < 100 * 1024 ** 2 ? 1 : 0)} MB`;
 }
 
-function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+/** The server's messages begin in lower case and have no full stop. */
+export function sentence(text = "") {
+  const end = /[.!?]$/.test(text) || !text ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + end;
 }

@@ -15,6 +15,7 @@ import {
 } from "@codemirror/view";
 import { tags as t } from "@lezer/highlight";
 import { simpleMode } from "@codemirror/legacy-modes/mode/simple-mode";
+import { isRunKey } from "../page/keys.js";
 
 /** What CodeMirror calls a language of the catalogue, or calls its nearest relative. */
 const NAMES = {
@@ -79,7 +80,14 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
     compact ? [] : [highlightActiveLine(), highlightActiveLineGutter()],
     highlightSelectionMatches(), search({ top: true }),
     syntaxHighlighting(HIGHLIGHT), THEME, language.of([]), indentUnit.of("    "),
-    Prec.highest(keymap.of([{ key: "Mod-Enter", run: () => (onRun(), true) }])),
+    Prec.highest(EditorView.domEventHandlers({
+      keydown: (event) => {
+        if (!isRunKey(event)) return false;
+        // A key that is held down means it once.
+        if (!event.repeat) onRun();
+        return true;
+      },
+    })),
     keymap.of([
       ...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap,
       ...completionKeymap, indentWithTab,
@@ -120,10 +128,12 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
 
 /** The language of a main file is known; of another file its name tells. */
 async function load(languageId, fileName) {
-  if (SIMPLE[languageId]) return simple(...SIMPLE[languageId]);
+  // The id may come from a link, so it may be anything.
+  if (Object.hasOwn(SIMPLE, languageId)) return simple(...SIMPLE[languageId]);
+  const known = Object.hasOwn(NAMES, languageId) ? NAMES[languageId] : languageId;
   const description =
     (languageId
-      ? LanguageDescription.matchLanguageName(languages, NAMES[languageId] ?? languageId, false)
+      ? LanguageDescription.matchLanguageName(languages, known, false)
       : LanguageDescription.matchFilename(languages, fileName)) ?? null;
   return description ? description.load() : [];
 }

@@ -3,6 +3,7 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import css from "@xterm/xterm/css/xterm.css";
+import { isRunKey } from "../page/keys.js";
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(css);
@@ -35,7 +36,10 @@ export function createTerminal(parent, { dark, onData, onResize }) {
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
+  // These are the page's: one stops the program, the other leaves the terminal.
+  terminal.attachCustomKeyEventHandler((event) => !isRunKey(event) && !(event.key === "Tab" && event.shiftKey));
   terminal.open(parent);
+  terminal.textarea.setAttribute("aria-description", "Shift-Tab leaves the terminal");
   terminal.onData(onData);
   terminal.onBinary(onData);
   terminal.onResize(({ cols, rows }) => onResize({ columns: cols, rows }));
@@ -53,6 +57,15 @@ export function createTerminal(parent, { dark, onData, onResize }) {
     reset: () => terminal.reset(),
     clear: () => terminal.clear(),
     focus: () => terminal.focus(),
+    /** Press a key that a touch keyboard lacks. */
+    press(key) {
+      const arrow = `\x1b${terminal.modes.applicationCursorKeysMode ? "O" : "["}`;
+      const sequence = {
+        Escape: "\x1b", Tab: "\t", Interrupt: "\x03",
+        ArrowUp: `${arrow}A`, ArrowDown: `${arrow}B`, ArrowRight: `${arrow}C`, ArrowLeft: `${arrow}D`,
+      }[key];
+      terminal.input(sequence);
+    },
     set dark(value) {
       terminal.options.theme = THEMES[value ? "dark" : "light"];
     },
