@@ -11,6 +11,7 @@
 
 import { splitArguments } from "./page/args.js";
 import { createEditor } from "./page/editor.js";
+import { takeLines } from "./page/lines.js";
 import { Output } from "./page/output.js";
 import { element } from "./page/picker.js";
 import { outcome, refusal } from "./page/words.js";
@@ -19,6 +20,8 @@ import { connect } from "./wsrunner.js";
 const HERE = new URL("..", import.meta.url);
 /** @type {Map<string, import("./wsrunner.js").Connection>} */
 const connections = new Map();
+const SHEET_RETRY_MIN_MS = 2000;
+const SHEET_RETRY_MAX_MS = 60_000;
 let sheet = null;
 
 class WsrunnerCode extends HTMLElement {
@@ -26,6 +29,8 @@ class WsrunnerCode extends HTMLElement {
   #editor = null;
   #output = null;
   #run = null;
+  #stoppedByReader = false;
+  #sheetRetryMs = SHEET_RETRY_MIN_MS;
   #parts = {};
 
   async connectedCallback() {
@@ -34,9 +39,11 @@ class WsrunnerCode extends HTMLElement {
     if (document.readyState === "loading") {
       await new Promise((parsed) => document.addEventListener("DOMContentLoaded", parsed, { once: true }));
     }
-    if (this.#file || !this.isConnected) return;
+    // Before anything is built: without its styles the code stays on the page as it is.
+    const styles = await this.#styles();
+    if (!styles || this.#file || !this.isConnected) return;
     this.#file = { name: this.language, content: snippet(this) };
-    await this.#build();
+    await this.#build(styles);
     this.toggleAttribute("ready", true);
     // Unless somebody was quicker.
     if (this.hasAttribute("autorun") && this.#parts.log.hidden) this.run();
@@ -50,15 +57,27 @@ class WsrunnerCode extends HTMLElement {
     return this.getAttribute("language") ?? "python";
   }
 
-  /** The code as it is now. */
+  /** The code as it is now; its last line is ended. */
   get code() {
-    return this.#file?.content ?? snippet(this);
+    const content = this.#file?.content ?? snippet(this);
+    return content.endsWith("\n") ? content : `${content}\n`;
   }
 
-  async #build() {
+  /** The style sheet; null if it can't be had now, and then another try follows. */
+  async #styles() {
+    try {
+      return await (sheet ??= loadSheet());
+    } catch {
+      sheet = null;
+      setTimeout(() => this.isConnected && this.connectedCallback(), this.#sheetRetryMs);
+      this.#sheetRetryMs = Math.min(SHEET_RETRY_MAX_MS, this.#sheetRetryMs * 2);
+      return null;
+    }
+  }
+
+  async #build(styles) {
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
-    sheet ??= loadSheet();
-    root.adoptedStyleSheets = [await sheet];
+    root.adoptedStyleSheets = [styles];
     const frame = element("div", "frame");
     if (this.getAttribute("theme")) frame.dataset.theme = this.getAttribute("theme");
     const code = element("div", "code");
@@ -87,12 +106,16 @@ class WsrunnerCode extends HTMLElement {
     this.#output = new Output(log);
 
     // Before the editor, which takes a while to load: nobody's click is lost.
-    run.addEventListener("click", () => (this.#run ? this.#run.cancel() : this.run()));
-    input.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#output.append("typed", `${line.value}\n`);
-      this.#run?.stdin(`${line.value}\n`);
-      line.value = "";
+    run.addEventListener("click", () => {
+      if (!this.#run) this.run();
+      else {
+        this.#stoppedByReader = true;
+        this.#run.cancel();
+      }
+    });
+    takeLines(line, (text) => {
+      this.#output.append("typed", text);
+      this.#run?.stdin(text);
     });
     eof.addEventListener("click", () => this.#run?.eof());
 
@@ -121,11 +144,13 @@ class WsrunnerCode extends HTMLElement {
   /** Run the code; settles at its end. */
   async run() {
     if (this.#run) return;
-    const { run: trigger, status, log, input, result } = this.#parts;
+    const { run: trigger, status, log, input, line, result } = this.#parts;
     const request = { language: this.language, code: this.code };
     if (this.hasAttribute("stdin")) request.stdin = this.getAttribute("stdin");
     if (this.hasAttribute("args")) request.args = splitArguments(this.getAttribute("args"));
     this.#output.clear();
+    this.#stoppedByReader = false;
+    line.value = "";
     log.hidden = false;
     result.hidden = true;
     trigger.textContent = "Stop";
@@ -145,10 +170,11 @@ class WsrunnerCode extends HTMLElement {
     });
     current.on("output", ({ stream, text }) => this.#output.append(stream, text));
     try {
-      const { tone, title, facts } = outcome(await current.exit);
-      this.#show(tone, title, facts);
+      const { tone, title, facts } = outcome(await current.exit, { byMe: this.#stoppedByReader });
+      this.#show(tone, title, { facts });
     } catch (error) {
-      this.#show("bad", refusal(error));
+      const { title, detail } = refusal(error);
+      this.#show("bad", title, { detail });
     } finally {
       settled();
       this.#run = null;
@@ -168,7 +194,7 @@ class WsrunnerCode extends HTMLElement {
     return connections.get(key);
   }
 
-  #show(tone, title, facts = []) {
+  #show(tone, title, { facts = [], detail = "" }) {
     const { result } = this.#parts;
     const list = element("dl");
     for (const [name, value] of facts) {
@@ -179,7 +205,7 @@ class WsrunnerCode extends HTMLElement {
     const words = element("p", "", title);
     words.setAttribute("role", "status");
     result.className = `outcome ${tone}`;
-    result.replaceChildren(words, ...(facts.length ? [list] : []));
+    result.replaceChildren(words, ...(detail ? [element("p", "detail", detail)] : []), ...(facts.length ? [list] : []));
     result.hidden = false;
   }
 }
@@ -189,13 +215,17 @@ function snippet(host) {
   const text = (host.querySelector("code, pre") ?? host).textContent.replace(/^[ \t]*\n/, "").trimEnd();
   const indents = text.split("\n").filter((line) => line.trim()).map((line) => /^[ \t]*/.exec(line)[0].length);
   const indent = Math.min(...indents, 80);
-  return `${text.split("\n").map((line) => line.slice(indent)).join("\n")}\n`;
+  return text.split("\n").map((line) => line.slice(indent)).join("\n");
 }
 
 async function loadSheet() {
   const made = new CSSStyleSheet();
   const [shared, own] = await Promise.all(
-    ["style.css", "embed.css"].map(async (name) => (await fetch(new URL(name, import.meta.url))).text()),
+    ["style.css", "embed.css"].map(async (name) => {
+      const response = await fetch(new URL(name, import.meta.url));
+      if (!response.ok) throw new Error(`${name}: ${response.status}`);
+      return response.text();
+    }),
   );
   made.replaceSync(`${shared}\n${own}`);
   return made;
