@@ -1,63 +1,104 @@
 /** The monitor page, fed by `WS /v1/monitor`. It holds no code and no output, as the feed has none. */
 
+import { isToken } from "../wsrunner.js";
+import { banner, toast } from "./notices.js";
 import { element } from "./picker.js";
-import { recall } from "./store.js";
-import { duration, outcome } from "./words.js";
+import { recallToken } from "./store.js";
+import { tokenDialog } from "./token.js";
+import { duration, elapsed, outcome, sentence } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const BASE = new URL(".", document.baseURI);
 const ENDED_SHOWN = 200;
 const SVG = "http://www.w3.org/2000/svg";
+/** The upper and the lower end of a chart, within its view box. */
+const TOP = 3;
+const BOTTOM = 147;
+const STAGES = new Map([["queue", "Waiting"], ["build", "Building"], ["run", "Running"]]);
+/** A server may have one token for operators and another for everybody. */
+const OPERATOR_TOKEN = "operator-token";
+const TOKEN = "token";
 
 let socket = null;
 let failures = 0;
-let token = sessionStorage.getItem("wsrunner.token") ?? recall("token") ?? "";
+/** Handshakes in a row that a server which is there has turned down. */
+let refusals = 0;
+let retryTimer = 0;
+/** The number of slots that was asked for and is not there yet. */
+let wantedSlots = null;
+
+const openDialog = tokenDialog(OPERATOR_TOKEN, () => {
+  refusals = 0;
+  open();
+});
 
 open();
 
+function token() {
+  return recallToken(OPERATOR_TOKEN) || recallToken(TOKEN);
+}
+
 function open() {
+  clearTimeout(retryTimer);
   const url = new URL("v1/monitor", BASE);
   url.protocol = url.protocol.replace("http", "ws");
   const protocols = ["wsrunner.v1"];
-  if (token) protocols.push(`wsrunner.token.${token}`);
+  // One that can't be a token is none: the server then asks for one.
+  if (isToken(token())) protocols.push(`wsrunner.token.${token()}`);
   let opened = false;
   socket = new WebSocket(url, protocols);
   socket.onopen = () => {
     opened = true;
-    failures = 0;
-    words("");
+    refusals = 0;
+    banner("");
     status("Live", true);
   };
-  socket.onmessage = ({ data }) => take(JSON.parse(data));
+  socket.onmessage = ({ data }) => {
+    failures = 0;
+    take(JSON.parse(data));
+  };
   socket.onclose = async ({ reason }) => {
     status("Not connected");
     $("live").replaceChildren();
-    if (!opened && (await refused())) return;
-    const wait = Math.min(10, 2 ** failures++);
-    words(`${reason || "The server can't be reached"}. Trying again in ${wait} s.`);
-    setTimeout(open, wait * 1000);
+    const why = opened ? reason : await trouble();
+    if (why) openLater(`${why}.`);
+    // A server that has just come up looks the same, once.
+    else if (++refusals === 1) openLater("The server can't be reached.");
+    else askToken();
   };
 }
 
-/** Whether a token is what is missing: a failed handshake does not tell. */
-async function refused() {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(new URL("v1/languages", BASE), { headers }).catch(() => null);
-  if (response?.status !== 401) return false;
-  words("The server wants an access token.");
-  if (!$("token-dialog").open) $("token-dialog").showModal();
-  return true;
+function openLater(words) {
+  const retryMs = Math.min(10, 2 ** failures++) * 1000;
+  banner(words, { retryMs, action: open });
+  retryTimer = setTimeout(open, retryMs);
 }
 
-$("token-form").addEventListener("submit", () => {
-  token = $("token").value.trim();
-  sessionStorage.setItem("wsrunner.token", token);
-  open();
-});
-$("token-later").addEventListener("click", () => $("token-dialog").close());
+/** Why a handshake failed, which itself does not tell; nothing if the server is there and does not let us in. */
+async function trouble() {
+  const ready = await fetch(new URL("readyz", BASE)).catch(() => null);
+  if (!ready) return "The server can't be reached";
+  const { code } = await ready.json().catch(() => ({}));
+  return code === "draining" ? "The server is shutting down" : "";
+}
+
+function askToken() {
+  banner("The monitor wants an access token.", { label: "Enter token", action: showDialog });
+  showDialog();
+}
+
+function showDialog() {
+  openDialog(
+    token()
+      ? "The one that was given is not it. Whoever runs the server has the right one."
+      : "Whoever runs the server has it. It stays in this browser.",
+  );
+}
+
 $("slots-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  send({ type: "slots", slots: Number($("slots-field").value) });
+  wantedSlots = Number($("slots-field").value);
+  send({ type: "slots", slots: wantedSlots });
   $("slots-field").blur();
 });
 $("live").addEventListener("click", (event) => {
@@ -73,7 +114,10 @@ function take(message) {
   if (message.type === "state") showState(message);
   else if (message.type === "run") addEnded(message);
   // A run that has just ended can't be cancelled any more; the next state says so.
-  else if (message.type === "error" && message.code !== "no_such_run") words(message.message);
+  else if (message.type === "error" && message.code !== "no_such_run") {
+    wantedSlots = null;
+    toast(sentence(message.message), { stays: true });
+  }
 }
 
 function showState(state) {
@@ -82,12 +126,17 @@ function showState(state) {
     for (const run of state.recent) addEnded(run);
     if (!state.recent.length) none($("ended"), 7, "No run has ended yet");
   }
-  words(state.error ?? (state.draining ? "The server is shutting down: live runs end, new ones are refused." : ""));
+  banner(state.error ? sentence(state.error)
+    : state.draining ? "The server is shutting down: live runs end, new ones are refused." : "");
   const { held, slots, waiting } = state;
   $("held").textContent = held ?? "–";
   $("slots").textContent = slots === null ? "" : `of ${slots}`;
   $("held-meter").max = slots ?? 1;
   $("held-meter").value = held ?? 0;
+  if (wantedSlots !== null && wantedSlots === slots) {
+    wantedSlots = null;
+    toast(slots === 1 ? "There is 1 slot now" : `There are ${slots} slots now`);
+  }
   if (document.activeElement !== $("slots-field")) $("slots-field").value = slots ?? "";
   $("waiting").textContent = waiting ?? "–";
   $("queue-max").textContent = state.queue_max === null ? "" : `of at most ${state.queue_max}`;
@@ -108,8 +157,8 @@ function showLive(runs) {
   const rows = new Map([...$("live").children].map((row) => [row.dataset.run, row]));
   const wanted = runs.map((run) => {
     const row = rows.get(run.run) ?? liveRow(run);
-    row.children[2].textContent = { queue: "waits", build: "builds", run: "runs" }[run.stage] ?? run.stage;
-    row.children[3].textContent = duration(run.age_s * 1000).replace(/\.\d+ s/, " s");
+    row.children[2].textContent = STAGES.get(run.stage) ?? run.stage;
+    row.children[3].textContent = elapsed(run.age_s * 1000);
     return row;
   });
   for (const row of rows.values()) if (!wanted.includes(row)) row.remove();
@@ -122,7 +171,7 @@ function showLive(runs) {
 function liveRow({ run, language }) {
   const row = element("tr");
   row.dataset.run = run;
-  const button = element("button", "button small quiet", "Cancel");
+  const button = element("button", "button small", "Cancel");
   button.type = "button";
   button.dataset.run = run;
   button.setAttribute("aria-label", `Cancel run ${run}`);
@@ -137,11 +186,11 @@ function addEnded(run) {
   const row = element("tr");
   row.dataset.run = run.run;
   const { tone, title } = outcome({ ...run, cpu_ms: null, memory_kb: null, truncated: false });
-  const result = element("td", "", title.replace("Stopped by you", "Cancelled"));
+  const result = element("td", "", title);
   result.prepend(element("span", `tone ${tone}`));
   row.append(
     element("td", "", new Date(run.at * 1000).toLocaleTimeString()), element("td", "run-id", run.run),
-    element("td", "", run.language), result, element("td", "right", duration(run.queued_ms)),
+    element("td", "", run.language), result, element("td", "right", run.queued_ms < 0.5 ? "–" : duration(run.queued_ms)),
     element("td", "right", run.first_output_ms === null ? "–" : duration(run.first_output_ms)),
     element("td", "right", duration(run.wall_ms)),
   );
@@ -150,25 +199,36 @@ function addEnded(run) {
 }
 
 function showCharts(minutes) {
-  const most = Math.max(1, ...minutes.map(({ runs }) => runs));
   const width = 600 / minutes.length;
-  draw($("runs-chart"), minutes.map(({ runs }, index) => {
-    const height = (runs / most) * 140;
-    return shape("rect", { class: "bar-rect", x: index * width + 1, y: 150 - height, width: width - 2, height });
+  const counts = minutes.map(({ runs }) => runs);
+  // Even, so that the middle is a number of runs too.
+  const most = 2 * Math.ceil(Math.max(1, ...counts) / 2);
+  draw("runs", [most, most / 2, 0].map(String), counts.map((runs, index) => {
+    const height = BOTTOM - level(runs, most);
+    return shape("rect", { class: "bar-rect", x: index * width + 1, y: level(runs, most), width: width - 2, height });
   }));
-  const total = minutes.reduce((sum, { runs }) => sum + runs, 0);
-  $("runs-words").textContent = `${total.toLocaleString("en")} in the last hour, at most ${Math.max(...minutes.map(({ runs }) => runs))} a minute`;
+  const total = counts.reduce((sum, runs) => sum + runs, 0);
+  $("runs-words").textContent = `${total.toLocaleString("en")} in the last hour, at most ${Math.max(...counts)} a minute`;
   $("runs-chart").setAttribute("aria-label", `Runs per minute: ${$("runs-words").textContent}`);
 
   const high = Math.max(1, ...minutes.map((minute) => minute.first_output_ms_p95 ?? 0));
-  draw($("latency-chart"), [
+  draw("latency", [duration(high), duration(high / 2), "0"], [
     shape("path", { class: "line-high", d: path(minutes, "first_output_ms_p95", high, width) }),
     shape("path", { class: "line-mid", d: path(minutes, "first_output_ms_p50", high, width) }),
   ]);
   const last = minutes.findLast((minute) => minute.first_output_ms_p50 !== null);
-  $("latency-words").textContent = last
-    ? `half within ${duration(last.first_output_ms_p50)}, 95 % within ${duration(last.first_output_ms_p95)} (dashed)` : "no run yet";
-  $("latency-chart").setAttribute("aria-label", `Time to the first output: ${$("latency-words").textContent}`);
+  $("latency-p50").textContent = last ? `half within ${duration(last.first_output_ms_p50)}` : "half within";
+  $("latency-p95").textContent = last ? `95 % within ${duration(last.first_output_ms_p95)}` : "95 % within";
+  $("latency-chart").setAttribute("aria-label", `Time to the first output: ${
+    last ? `${$("latency-p50").textContent}, ${$("latency-p95").textContent}` : "no run yet"}`);
+
+  const waited = minutes.findLast((minute) => minute.queued_ms_p95 !== null)?.queued_ms_p95;
+  $("wait-words").textContent = waited >= 0.5 ? `95 % of the last runs waited at most ${duration(waited)}` : "";
+}
+
+/** Where a value lies in a chart. */
+function level(value, high) {
+  return BOTTOM - (value / high) * (BOTTOM - TOP);
 }
 
 /** A line through the minutes that have a value; one that stands alone shows as a short dash. */
@@ -181,16 +241,17 @@ function path(minutes, key, high, width) {
       continue;
     }
     const x = (index + 0.5) * width;
-    const y = 146 - (minute[key] / high) * 138;
+    const y = level(minute[key], high);
     d += pen ? `L${x} ${y}` : `M${x - 3} ${y}L${x + 3} ${y}`;
     pen = true;
   }
   return d;
 }
 
-function draw(svg, shapes) {
-  const grid = [1, 50, 99, 149].map((y) => shape("path", { class: "grid-line", d: `M0 ${y}H600` }));
-  svg.replaceChildren(...grid, ...shapes);
+function draw(name, labels, shapes) {
+  $(`${name}-y`).replaceChildren(...labels.map((label) => element("span", "", label)));
+  const grid = [TOP, (TOP + BOTTOM) / 2, BOTTOM].map((y) => shape("path", { class: "grid-line", d: `M0 ${y}H600` }));
+  $(`${name}-chart`).replaceChildren(...grid, ...shapes);
 }
 
 function shape(name, attributes) {
@@ -218,9 +279,4 @@ function none(body, columns, text) {
 function status(text, live = false) {
   $("state").textContent = text;
   $("state").classList.toggle("live", live);
-}
-
-function words(text) {
-  $("banner").textContent = text;
-  $("banner").hidden = !text;
 }

@@ -37,7 +37,7 @@ async def test_an_operator_changes_n(open_page, site):
     page = await open_page(site, "/monitor")
     await expect(page.locator("#slots")).to_have_text("of 3")
     for slots in ("2", "3"):
-        await page.get_by_label("N", exact=True).fill(slots)
+        await page.get_by_label("Slots", exact=True).fill(slots)
         await page.get_by_role("button", name="Change").click()
         await expect(page.locator("#slots")).to_have_text(f"of {slots}")
 
