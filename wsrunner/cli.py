@@ -466,7 +466,8 @@ def slots(ctx: click.Context, redis_url: str | None) -> None:
         for name, engine in state.engines.items():
             limit = "" if engine.slots is None else f" of {engine.slots}"
             click.echo(f"engine   {name}: {engine.held}{limit} held")
-        click.echo(f"replicas {state.replicas}")
+        names = ", ".join(state.replica_names)
+        click.echo(f"replicas {state.replicas}" + (f": {names}" if names else ""))
 
 
 @slots.command("set")
@@ -489,9 +490,7 @@ def set_slots(obj: str | None, count: int, engine: str | None, redis_url: str | 
         known = (await gate.state()).engines
         if engine not in known:
             there = ", ".join(known) or "none"
-            raise SetupError(
-                f"no engine {engine!r} holds a run or has a capacity of its own; there is {there}"
-            )
+            raise SetupError(f"no replica runs on an engine {engine!r}; there is {there}")
         await gate.resize_engine(engine, count)
 
     _operate(obj or redis_url, resize)

@@ -370,7 +370,11 @@ def test_every_script_explains_its_keys_and_arguments():
 
 
 async def test_slots_are_shown_and_set_from_the_command_line(replica, own_redis, monkeypatch):
-    async with replica(2, prefix="wsrunner", engine_slots={"a": 1}) as gate:
+    at = {"prefix": "wsrunner", "engine_slots": {"a": 1}}
+    async with (
+        replica(2, name="web-1:8001", engine="a", **at) as gate,
+        replica(2, name="web-2:8001", engine="b", **at),
+    ):
         holder = await Visit(gate, "a").is_admitted()
         url = ["--redis-url", own_redis.url]
 
@@ -383,7 +387,8 @@ async def test_slots_are_shown_and_set_from_the_command_line(replica, own_redis,
             "slots    1 of 2 held",
             "queue    0 of 1000 waiting",
             "engine   a: 1 of 1 held",
-            "replicas 1",
+            "engine   b: 0 held",
+            "replicas 2: web-1:8001, web-2:8001",
         ]
         result = await run("slots", *url, "set", "5")
         assert result.exit_code == 0, result.output
@@ -395,10 +400,10 @@ async def test_slots_are_shown_and_set_from_the_command_line(replica, own_redis,
         assert (await gate.state()).engines["a"].slots == 0
         result = await run("slots", *url, "set", "0", "--engine", "local")
         assert result.exit_code == 2
-        assert "no engine 'local' holds a run or has a capacity of its own; there is a" in (
-            result.output
-        )
-        assert set((await gate.state()).engines) == {"a"}
+        assert "no replica runs on an engine 'local'; there is a, b" in result.output
+        assert set((await gate.state()).engines) == {"a", "b"}
+        result = await run("slots", *url, "set", "0", "--engine", "b")
+        assert (await gate.state()).engines["b"].slots == 0
         assert (await run("slots", "set", "0", *url)).exit_code == 2
         assert (await run("slots")).exit_code == 2
         await holder.leave()

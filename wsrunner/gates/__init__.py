@@ -35,5 +35,6 @@ def open_gate(settings: Settings, replica_name: str, engine: str = "local") -> G
         settings.queue_max,
         engine_slots,
         name=replica_name,
+        engine=engine,
         lease_s=settings.lease_s,
     )

@@ -6,7 +6,7 @@ Owns the interface that ``gates.memory`` and ``gates.redis`` share. Must not imp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -83,8 +83,9 @@ class GateState:
         held: Permits out now.
         waiting: Tickets in the queue.
         queue_max: Tickets the queue takes before `QueueFullError`.
-        engines: Every engine that has a capacity of its own or holds a permit, by name.
+        engines: Every engine that replicas use, or that has a capacity of its own, by name.
         replicas: Processes that share the gate.
+        replica_names: Their names, as far as they gave one, in order.
     """
 
     slots: int
@@ -93,6 +94,7 @@ class GateState:
     queue_max: int
     engines: Mapping[str, EngineState] = field(default_factory=dict)
     replicas: int = 1
+    replica_names: Sequence[str] = ()
 
 
 def retry_after_s(queue_max: int, grants_per_s: float) -> float:

@@ -20,7 +20,7 @@
 --     config          version of the configuration
 --     e:E, t:T, w:T   permits out by engine, by tenant, tickets queued by tenant; gone at zero
 --     link:R, name:R, cursor:R
---                     the connection that may speak for R, its name, what it has read of the feed
+--                     the connection that may speak for R, "engine name", what it has read of the feed
 --     rate, rate_us, rate_fence
 --                     grants a second, and the clock and fence of its last sample
 --   G:replicas      zset  R -> clock at which its lease ends

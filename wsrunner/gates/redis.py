@@ -81,9 +81,11 @@ class _Desk(ABC):
             GateUnavailableError: Redis can't be reached.
         """
         flat = await self._ask("HGETALL", self._key)
-        replicas = await self._ask("ZCARD", f"{self._key}:replicas")
+        replicas = await self._ask("ZRANGE", f"{self._key}:replicas", 0, -1)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        engines = {name[2:] for name in fields if name.startswith("e:")}
+        seats = [fields.get(f"name:{replica}", "").partition(" ") for replica in replicas]
+        engines = {engine for engine, _, _ in seats if engine}
+        engines |= {name[2:] for name in fields if name.startswith("e:")}
         engines |= {name[4:] for name in fields if name.startswith("cap:")}
         return GateState(
             slots=int(fields.get("slots", 0)),
@@ -97,7 +99,8 @@ class _Desk(ABC):
                 )
                 for name in sorted(engines)
             },
-            replicas=int(replicas),
+            replicas=len(replicas),
+            replica_names=sorted(name for _, _, name in seats if name),
         )
 
     async def resize(self, slots: int) -> None:
@@ -169,7 +172,8 @@ class RedisGate(_Desk):
         queue_max: Tickets the queue takes; 0 refuses whatever can't run at once.
         engine_slots: Engines' own capacities by name; an engine not named has none but N.
         shares: What one tenant may use.
-        name: Shown to operators.
+        name: This process's name, shown to operators.
+        engine: The engine that its tickets name, shown too; without a space.
         lease_s: Seconds after which a silent replica's slots and places come back.
         prefix: Begins every key, as ``{prefix}:``; the braces keep a Cluster's keys together.
 
@@ -186,6 +190,7 @@ class RedisGate(_Desk):
         *,
         shares: Shares = Shares(),  # noqa: B008  frozen, so sharing it is harmless
         name: str = "",
+        engine: str = "",
         lease_s: float = 15.0,
         prefix: str = "wsrunner",
     ) -> None:
@@ -201,7 +206,8 @@ class RedisGate(_Desk):
         }
         if slots is not None:
             declared["slots"] = slots
-        self._replica = Replica(name, declared, lease_s=lease_s, beat_s=self.beat_s)
+        seat = f"{engine} {name}".rstrip()
+        self._replica = Replica(seat, declared, lease_s=lease_s, beat_s=self.beat_s)
         self._server = _Server(url, self.reply_s)
         self._commands: _Wire | None = None
         self._linked = asyncio.Event()

@@ -68,7 +68,7 @@ class Replica:
     """One process's part of the gate.
 
     Args:
-        name: Shown to operators.
+        name: Its engine and its own name, with a space between, for `GateState`.
         declared: The configuration it was started with, by name as in the gate's hash.
         lease_s: How long Redis keeps what a silent replica has.
         beat_s: Seconds between heartbeats.
