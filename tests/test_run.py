@@ -700,6 +700,8 @@ async def test_too_many_runs_a_minute_are_rate_limited(start_server):
         await plain.wait_closed()
         assert plain.close_code == 1013
         assert plain.close_reason.startswith("rate_limited")
+    refused_runs = 'wsrunner_refused_runs_total{code="rate_limited"}'
+    assert server.metrics()[refused_runs] == 2
 
 
 async def test_more_than_a_hundred_runs_on_one_socket_are_busy(start_server):

@@ -158,6 +158,7 @@ class Run:
         language: The catalogue's id, once it has been looked up.
         stage: Where it is.
         first_output_ms: When its first output came, since its first stage began.
+        admitted: Whether it has a slot, or had.
     """
 
     # Ten thousand may wait: a dictionary of so many names would take 1.3 KB each.
@@ -195,6 +196,7 @@ class Run:
         "_waiting",
         "_wall_timer",
         "_window",
+        "admitted",
         "first_output_ms",
         "id",
         "language",
@@ -209,6 +211,7 @@ class Run:
         self.first_output_ms: float | None = None  # since its first stage began
         self._born_s = time.monotonic()
         self.stage: Stage = "queue"
+        self.admitted = False
         self._runner = runner
         self._sink = sink
         self._request: protocol.RunRequest | None = request
@@ -351,6 +354,7 @@ class Run:
             self._queued_bytes += size
             log.info("run %s: %s", self.run_id, order.language)
             async with runner.gate.admit(ticket, on_position=self._moved) as permit:
+                self.admitted = True
                 self._queued_ms = permit.waited_s * 1e3
                 self._leave_queue()
                 self._drop_announcement()

@@ -195,7 +195,7 @@ async def _drain(server: Server, runner: Runner, drain_s: float, hurry: asyncio.
     """Let live runs end, then end them; then close every socket with 1001."""
     runner.draining = True
     for run in list(runner.live.values()):
-        if run.stage == "queue":
+        if not run.admitted:
             run.end("draining")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + drain_s

@@ -27,6 +27,7 @@ from wsrunner.errors import (
     BusyError,
     IdBusyError,
     NoSuchRunError,
+    RateLimitedError,
     TooLargeError,
     WsrunnerError,
 )
@@ -122,6 +123,23 @@ class JsonSession:
         return self._runs[run_id]
 
     def _start(self, request: RunRequest) -> None:
+        try:
+            self._check_room(request)
+        except WsrunnerError as exc:
+            self._runner.metrics.count_refused(exc.code)
+            raise
+        run = Run(request, runner=self._runner, sink=self)
+        self._runs[request.id] = run
+        task = asyncio.create_task(self._execute(run))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check_room(self, request: RunRequest) -> None:
+        """Refuse a run that this socket, or its address, has no room for.
+
+        Raises:
+            IdBusyError, RateLimitedError: See the messages.
+        """
         if request.id in self._runs:
             named = "without id" if request.id is UNSET else repr(request.id)
             raise IdBusyError(f"the run {named} is still live on this socket", path="$.id")
@@ -131,11 +149,6 @@ class JsonSession:
                 f"{RUNS_PER_SOCKET_MAX} runs"
             )
         self._rate.take(self._client)
-        run = Run(request, runner=self._runner, sink=self)
-        self._runs[request.id] = run
-        task = asyncio.create_task(self._execute(run))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _execute(self, run: Run) -> None:
         try:
@@ -238,7 +251,7 @@ class PlainSession:
 
     async def _execute(self, run: Run) -> None:
         try:
-            self._rate.take(self._client)
+            self._take_rate()
             await run.execute()
         except SinkClosedError:
             await self._socket.drop()
@@ -251,6 +264,13 @@ class PlainSession:
             await self._socket.close(1011, f"internal: an error of the server ended {run.run_id}")
         if self._closing is not None:
             await self._closing
+
+    def _take_rate(self) -> None:
+        try:
+            self._rate.take(self._client)
+        except RateLimitedError as exc:
+            self._runner.metrics.count_refused(exc.code)
+            raise
 
 
 def outcome(event: Exit) -> str:
