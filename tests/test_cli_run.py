@@ -25,9 +25,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from websockets.asyncio.server import serve
 
 from tests import serving
+from wsrunner import cli, dashboard
 
 WSRUNNER = [sys.executable, "-c", "from wsrunner.cli import main; main()"]
 ROOT = Path(__file__).parents[1]
@@ -561,6 +563,24 @@ def test_output_to_a_full_disk_is_told(url):
     os.close(full)
     assert done.stderr == b"wsrunner: can't write to stdout: No space left on device\n"
     assert done.returncode == 74
+
+
+@pytest.mark.parametrize(
+    ("variables", "token"),
+    [
+        ({}, None),
+        ({"WSRUNNER_TOKEN": "client"}, "client"),
+        ({"WSRUNNER_TOKEN": "client", "WSRUNNER_OPERATOR_TOKEN": "operator"}, "operator"),
+    ],
+)
+def test_the_monitor_takes_the_operator_token_before_the_clients(monkeypatch, variables, token):
+    for name in ("WSRUNNER_TOKEN", "WSRUNNER_OPERATOR_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    shown = []
+    monkeypatch.setattr(dashboard, "show", lambda url, token, **_: shown.append(token))
+    done = CliRunner().invoke(cli.main, ["monitor"], env=variables)
+    assert done.exit_code == 0, done.output
+    assert shown == [token]
 
 
 def test_the_examples_in_the_docs_run_as_they_stand(url, tmp_path):

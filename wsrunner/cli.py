@@ -431,9 +431,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @click.option("--url", envvar="WSRUNNER_URL", default=DEFAULT_URL, help=URL_HELP)
 @click.option(
     "--token",
-    envvar="WSRUNNER_TOKEN",
+    envvar=["WSRUNNER_OPERATOR_TOKEN", "WSRUNNER_TOKEN"],
     help="The server's operator token, or its access token if it has no operator token.  "
-    "[WSRUNNER_TOKEN]",
+    "[WSRUNNER_OPERATOR_TOKEN, WSRUNNER_TOKEN]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the feed's messages as they come.")
 def monitor_command(*, url: str, token: str | None, as_json: bool) -> None:
