@@ -28,6 +28,7 @@ while guess != 7:
 print(f"Yes! {tries} tries.")
 ` },
     { title: "Colours and errors", note: "ANSI, stderr", code: raw`import sys
+import time
 
 for number, name in enumerate(["red", "green", "yellow", "blue", "magenta", "cyan"], start=31):
     print(f"\033[{number}m■ {name:8}\033[0m \033[1;{number}mbold\033[0m \033[7;{number}m inverse \033[0m")
@@ -37,6 +38,9 @@ for hue in range(0, 72):
     print(f"\033[48;5;{code}m ", end="")
 print("\033[0m")
 
+# Streams travel apart; this lets the first arrive before the second is written.
+sys.stdout.flush()
+time.sleep(0.1)
 print("this went to stderr", file=sys.stderr)
 raise ValueError("and this is an exception")
 ` },

@@ -82,6 +82,7 @@ async function run() {
   $("log").hidden = inTerminal;
   $("terminal").hidden = !inTerminal;
   showTools();
+  reveal();
   const connection = await server.connected();
   if (current !== starting) return;
   if (!connection) {
@@ -125,7 +126,10 @@ function follow(mine, { inTerminal, typed }) {
     $("input").hidden = !(runs && typed);
     $("keys").hidden = !(runs && inTerminal);
     $("input-line").disabled = $("eof").disabled = false;
-    if (runs && inTerminal) terminal.focus();
+    if (runs && inTerminal) {
+      terminal.focus();
+      reveal();
+    }
   });
   mine.on("output", ({ stream, text, bytes }) => {
     if (inTerminal) terminal.write(bytes ?? text);
@@ -164,6 +168,11 @@ async function openTerminal() {
   return true;
 }
 
+/** Where the panes are one above the other, bring the output into view. */
+function reveal() {
+  if (NARROW.matches) $("result").scrollIntoView({ block: "start" });
+}
+
 function showQueue(position, waiting, first) {
   $("queue").hidden = false;
   state("Waiting");
@@ -179,7 +188,6 @@ function busy(on) {
   $("run").classList.toggle("busy", on);
   $("run-name").textContent = on ? "Stop" : "Run";
   $("run").title = on ? "Stop the program" : `Run (${ON_MAC ? "⌘" : "Ctrl"}-Enter)`;
-  if (on && NARROW.matches) $("result").scrollIntoView({ block: "start" });
 }
 
 function state(words, ticking = false) {

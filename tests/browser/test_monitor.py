@@ -40,11 +40,39 @@ async def test_an_operator_changes_n(open_page, site):
         await page.get_by_label("Slots", exact=True).fill(slots)
         await page.get_by_role("button", name="Change").click()
         await expect(page.locator("#slots")).to_have_text(f"of {slots}")
+        await expect(page.locator("#toasts")).to_contain_text(f"{slots} slots now")
 
 
 async def test_the_monitor_asks_for_the_token(start_server, open_page):
     serving = start_server(token="let-me-in")
     page = await open_page(serving, "/monitor", expected="401|WebSocket")
-    await page.get_by_label("Access token", exact=True).fill("let-me-in")
+    field = page.get_by_label("Access token", exact=True)
+    await field.fill("wrong")
+    await page.get_by_role("button", name="Connect").click()
+    await expect(page.locator("#token-words")).to_contain_text("not it")
+    await page.get_by_role("button", name="Not now").click()
+    await page.get_by_role("button", name="Enter token").click()
+    await field.fill("not a token")
+    await page.get_by_role("button", name="Connect").click()
+    await expect(page.locator("#token-problem")).to_contain_text("a space is in it")
+    await field.fill("let-me-in")
     await page.get_by_role("button", name="Connect").click()
     await expect(page.locator("#state")).to_have_text("Live")
+    # It is kept for this tab.
+    await page.reload()
+    await expect(page.locator("#state")).to_have_text("Live")
+
+
+async def test_it_fits_a_phone(open_page, site):
+    page = await open_page(site, "/monitor", viewport={"width": 390, "height": 844})
+    await expect(page.locator("#state")).to_have_text("Live")
+    async with site.talk() as talk:
+        await talk.say("run", id="a", language="python", code="import time\ntime.sleep(600)")
+        await talk.hear_started(id="a")
+        cancel = page.get_by_role("button", name=re.compile("Cancel run"))
+        await cancel.scroll_into_view_if_needed()
+        await expect(cancel).to_be_in_viewport(ratio=1)
+        await shoot(page, "monitor-phone")
+        assert await page.evaluate("document.documentElement.scrollWidth") == 390
+        await cancel.click()
+        assert (await talk.hear_kind("exit", "a"))["reason"] == "cancelled"

@@ -54,6 +54,16 @@ async def test_a_site_that_is_not_allowed_can_not_run(open_page, one_slot, forei
     await expect(widget.locator(".outcome")).to_contain_text("can't be reached")
 
 
+async def test_without_its_styles_the_code_stays_until_they_come(open_page, site, foreign_site):
+    page = await open_page(site, "/favicon.ico", expected="404|Failed to load")
+    await page.route("**/static/style.css", lambda route: route.fulfill(status=503))
+    await page.goto(f"http://127.0.0.1:{foreign_site.server_port}/")
+    await page.wait_for_event("response", lambda response: "style.css" in response.url)
+    await expect(page.get_by_text('name = input("Who? ")')).to_be_visible()
+    await page.unroute("**/static/style.css")
+    await expect(page.locator("wsrunner-code .frame")).to_be_visible()
+
+
 async def test_without_scripts_the_code_can_be_read(open_page, site, foreign_site):
     url = f"http://127.0.0.1:{foreign_site.server_port}/"
     page = await open_page(site, url, java_script_enabled=False)
