@@ -511,7 +511,7 @@ class Client:
             # close() waits for a drain first, which a server that reads nothing never grants.
             async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
                 await socket.close()
-        except TimeoutError:
+        except (TimeoutError, AttributeError):  # the latter as in `_cut`
             pass
         finally:
             _cut(socket)
