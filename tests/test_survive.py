@@ -682,7 +682,7 @@ async def test_an_image_without_bash_has_terminals(bashless):
     async with bashless.talk() as talk:
         outcome = await talk.run("posix", "stty size", tty={"columns": 91, "rows": 37})
         assert outcome.stdout == "37 91\r\n"
-        await talk.say("run", language="posix", code="echo ready; sleep 600", tty={})
+        await talk.say("run", language="posix", code="echo ready; read x", tty={})
         await talk.hear_output("ready")
         await talk.say("stdin", data="\x03")
         outcome = await talk.finish()
