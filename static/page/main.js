@@ -71,16 +71,24 @@ async function run() {
   takeUnread();
 
   // The terminal and the connection may take a while to come; Stop works meanwhile.
-  const starting = { cancel: () => idle(starting) };
+  const starting = {
+    cancel: () => {
+      idle(starting);
+      $("log").hidden = true;
+      show("plain", "Stopped by you");
+    },
+  };
   current = starting;
   stoppedByMe = false;
   busy(true);
   state("Starting");
   announce("Starting");
-  const inTerminal = input === "terminal" && (await openTerminal());
+  const createTerminal = input === "terminal" ? await loadTerminal() : null;
   if (current !== starting) return;
+  const inTerminal = Boolean(createTerminal);
   $("log").hidden = inTerminal;
   $("terminal").hidden = !inTerminal;
+  if (inTerminal) openTerminal(createTerminal);
   showTools();
   reveal();
   const connection = await server.connected();
@@ -153,11 +161,7 @@ function idle(which, refocus = false) {
   state("");
 }
 
-async function openTerminal() {
-  const create = await loadTerminal();
-  if (!create) return false;
-  $("terminal").hidden = false;
-  $("log").hidden = true;
+function openTerminal(create) {
   terminal ??= create($("terminal"), {
     dark: isDark(),
     onData: (data) => live?.stdin(data),
@@ -165,7 +169,6 @@ async function openTerminal() {
   });
   terminal.reset();
   terminal.fit();
-  return true;
 }
 
 /** Where the panes are one above the other, bring the output into view. */
@@ -253,6 +256,8 @@ function setUpControls() {
     if (!current) {
       $("outcome").hidden = $("log").hidden = $("terminal").hidden = true;
       $("welcome").hidden = false;
+      // Clear itself is disabled now, and the focus would be nowhere.
+      $("run").focus();
     }
     showTools();
   });

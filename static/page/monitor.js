@@ -1,7 +1,7 @@
 /** The monitor page, fed by `WS /v1/monitor`. It holds no code and no output, as the feed has none. */
 
 import { isToken } from "../wsrunner.js";
-import { banner, toast } from "./notices.js";
+import { banner, notice, toast } from "./notices.js";
 import { element } from "./picker.js";
 import { recallToken } from "./store.js";
 import { tokenDialog } from "./token.js";
@@ -116,7 +116,7 @@ function take(message) {
   // A run that has just ended can't be cancelled any more; the next state says so.
   else if (message.type === "error" && message.code !== "no_such_run") {
     wantedSlots = null;
-    toast(sentence(message.message), { stays: true });
+    notice(sentence(message.message));
   }
 }
 

@@ -1,4 +1,4 @@
-/** What the page says beside its panes: the banner, toasts, and words for screen readers only. */
+/** What the page says beside its panes: the banner, notices, toasts, and words for screen readers. */
 
 import { element } from "./picker.js";
 
@@ -48,43 +48,51 @@ function ticking(retryMs) {
 }
 
 /**
- * Say something in passing.
+ * Say something in passing, over the page; only the last such thing shows.
  *
  * @param {string} words
- * @param {{label?: string, action?: () => void, stays?: boolean}} [options] A button; `stays` until
- *   it is dismissed.
+ * @param {{label?: string, action?: () => void}} [options] A button.
  * @returns {() => void} Takes it away.
  */
-export function toast(words, { label, action, stays = false } = {}) {
-  const box = element("div", "toast");
-  const close = () => box.remove();
-  box.append(element("span", "", words));
-  if (label) {
-    box.append(toastButton(label, () => {
-      close();
-      action();
-    }));
-  }
-  if (stays) {
-    const dismiss = toastButton("×", close);
-    dismiss.setAttribute("aria-label", "Dismiss");
-    dismiss.className = "dismiss";
-    box.append(dismiss);
-  } else {
-    // One passing toast at a time; those that stay are left.
-    for (const other of $("toasts").querySelectorAll(".passing")) other.remove();
-    box.classList.add("passing");
-    setTimeout(close, label ? TOAST_WITH_BUTTON_MS : TOAST_MS);
-  }
-  $("toasts").append(box);
+export function toast(words, { label, action } = {}) {
+  const { box, close } = said("toast", words, label, action);
+  $("toasts").replaceChildren(box);
+  setTimeout(close, label ? TOAST_WITH_BUTTON_MS : TOAST_MS);
   return close;
 }
 
-function toastButton(label, action) {
-  const button = element("button", "", label);
-  button.type = "button";
-  button.addEventListener("click", action);
-  return button;
+/**
+ * Say something that stays until it is dismissed, above the panes.
+ *
+ * @param {string} words
+ * @param {{label?: string, action?: () => void}} [options] A button.
+ * @returns {() => void} Takes it away.
+ */
+export function notice(words, { label, action } = {}) {
+  const { box, close } = said("banner notice", words, label, action);
+  const dismiss = element("button", "icon", "×");
+  dismiss.type = "button";
+  dismiss.setAttribute("aria-label", "Dismiss");
+  dismiss.addEventListener("click", close);
+  box.append(dismiss);
+  $("notices").append(box);
+  return close;
+}
+
+function said(className, words, label, action) {
+  const box = element("div", className);
+  const close = () => box.remove();
+  box.append(element("span", "", words));
+  if (label) {
+    const button = element("button", "button small", label);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      close();
+      action();
+    });
+    box.append(button);
+  }
+  return { box, close };
 }
 
 /** Tell a screen reader. */

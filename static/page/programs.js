@@ -7,7 +7,7 @@
 
 import { EXAMPLES } from "./examples.js";
 import { Files } from "./files.js";
-import { toast } from "./notices.js";
+import { notice, toast } from "./notices.js";
 import { Picker } from "./picker.js";
 import { forget, isLink, isProgram, isSame, recall, remember, unpack } from "./store.js";
 
@@ -33,7 +33,7 @@ export class Programs {
   #saveTimer = 0;
   /** Whether the program came from a link and nothing was changed yet. */
   #untouchedLink = false;
-  #closeLinkToast = () => {};
+  #closeLinkNotice = () => {};
   #closeUndoToast = () => {};
 
   #files = new Files({
@@ -164,19 +164,19 @@ export class Programs {
     const linked = await unpack(location.hash);
     if (!linked) {
       dropLink();
-      toast("This link holds no program that can be read. Here is your own code.", { stays: true });
+      notice("This link holds no program that can be read. Here is your own code.");
       return;
     }
     this.#saveNow();
     const mine = this.current;
     const own = mine.language === linked.language ? mine : kept(linked.language);
     if (isSame(mine, linked)) return;
-    this.#closeLinkToast();
+    this.#closeLinkNotice();
     this.open(linked);
     remember("language", mine.language);
     this.#untouchedLink = true;
-    this.#closeLinkToast = toast("Opened from a link", {
-      label: "Back to my code", stays: true, action: () => this.#leaveLink(linked.language, own, mine),
+    this.#closeLinkNotice = notice("Opened from a link", {
+      label: "Back to my code", action: () => this.#leaveLink(linked.language, own, mine),
     });
   }
 

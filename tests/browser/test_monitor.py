@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import shoot
-from tests.browser.playground import axe_source, violations
+from tests.browser.playground import Playground, axe_source, violations
 
 # One event loop for all, as they share one browser.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -61,6 +61,23 @@ async def test_the_monitor_asks_for_the_token(start_server, open_page):
     # It is kept for this tab.
     await page.reload()
     await expect(page.locator("#state")).to_have_text("Live")
+
+
+async def test_operators_may_have_a_token_of_their_own(start_server, open_page):
+    serving = start_server(token="let-me-in", operator_token="operators-only")
+    page = await open_page(serving, expected="401|WebSocket")
+    field = page.get_by_label("Access token", exact=True)
+    await field.fill("let-me-in")
+    await page.get_by_role("button", name="Connect").click()
+    await Playground(page).ready()
+    await page.goto(f"http://{serving.address}/monitor")
+    await field.fill("operators-only")
+    await page.get_by_role("button", name="Connect").click()
+    await expect(page.locator("#state")).to_have_text("Live")
+    # The playground keeps its own.
+    await page.goto(f"http://{serving.address}/")
+    await Playground(page).ready()
+    await expect(page.locator("#banner")).to_be_hidden()
 
 
 async def test_it_fits_a_phone(open_page, site):

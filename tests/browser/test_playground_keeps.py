@@ -169,6 +169,19 @@ async def test_a_token_that_a_restarted_server_wants_is_asked_for(start_server, 
     await play.ended("exit code 0")
 
 
+async def test_what_is_installed_is_looked_up_again_after_a_restart(start_server, open_page):
+    serving = start_server(drain_s=0)
+    play = await opened(open_page, serving, expected=LOST_CONNECTION)
+    await expect(play.page.locator("#language .mark")).to_have_class("mark ready")
+    serving.stop()
+    await expect(play.page.locator("#banner")).to_contain_text("Trying again")
+    facts = {"id": "python", "name": "Python", "aliases": [], "file": "main.py", "present": False}
+    await play.page.route("**/v1/languages", lambda route: route.fulfill(json=[facts]))
+    serving.options["port"] = serving.address.rpartition(":")[2]
+    serving.start()
+    await expect(play.page.locator("#language .mark")).to_have_class("mark absent")
+
+
 async def test_the_last_lines_stay_in_sight_when_the_outcome_comes(open_page, site):
     play = await opened(open_page, site)
     await play.page.get_by_role("radio", name="Text").check()
