@@ -22,8 +22,10 @@ import { forget, isLink, isProgram, isSame, recall, remember, unpack } from "./s
 
 const $ = (id) => document.getElementById(id);
 const SAVE_AFTER_MS = 400;
-/** Stands for the program that was put aside, among the examples. */
-const ASIDE = "aside";
+/** Programs put aside, for each language. */
+const ASIDE_MAX = 5;
+/** Among the examples, stands before the place of a program that was put aside. */
+const ASIDE = "aside-";
 
 export class Programs {
   /** The catalogue. @type {Map<string, {id: string, name: string, file: string, aliases: string[], present: boolean}>} */
@@ -138,8 +140,14 @@ export class Programs {
   }
 
   #openExample(id) {
-    if (id === ASIDE) this.#replace(recall(`before.${this.#language}`), "Your code from before is back");
-    else this.#replace(asProgram(this.#language, examplesOf(this.#language)[Number(id)], this.#languages), "The example took the place of your code");
+    const language = this.#language;
+    if (id.startsWith(ASIDE)) {
+      const { program } = aside(language)[Number(id.slice(ASIDE.length))];
+      this.#replace(program, "Your code from before is back");
+    } else {
+      const example = examplesOf(language)[Number(id)];
+      this.#replace(asProgram(language, example, this.#languages), "The example took the place of your code");
+    }
     this.#editor?.focus();
   }
 
@@ -236,9 +244,11 @@ export class Programs {
 
   #showExamples(name) {
     const examples = examplesOf(this.#language).map(({ title, note }, index) => ({ id: String(index), name: title, note }));
-    const aside = isProgram(recall(`before.${this.#language}`)) ? [{ id: ASIDE, name: "Your code from before" }] : [];
-    this.#examplePicker.groups = [{ label: name, entries: examples }, { label: "Yours", entries: aside }];
-    $("examples").disabled = examples.length + aside.length === 0;
+    const yours = aside(this.#language).map(({ at }, index) => ({
+      id: ASIDE + index, name: "Your code from before", note: moment(at),
+    }));
+    this.#examplePicker.groups = [{ label: name, entries: examples }, { label: "Yours", entries: yours }];
+    $("examples").disabled = examples.length + yours.length === 0;
   }
 }
 
@@ -257,8 +267,22 @@ function lastProgram() {
 /** Keep a program that something else takes the place of; false if there is nothing to keep. */
 function putAside(program) {
   if (!program || isExample(program) || program.files.every(({ content }) => !content.trim())) return false;
-  remember(`before.${program.language}`, program);
+  const others = aside(program.language).filter((entry) => !isSame(entry.program, program));
+  remember(`aside.${program.language}`, [{ at: Date.now(), program }, ...others].slice(0, ASIDE_MAX));
   return true;
+}
+
+/** What was put aside, the newest first. @returns {{at: number, program: Program}[]} */
+function aside(id) {
+  const entries = recall(`aside.${id}`);
+  return Array.isArray(entries) ? entries.filter((entry) => isProgram(entry?.program)) : [];
+}
+
+/** A time in few characters: of today the hour, else the day. */
+function moment(at) {
+  const time = new Date(at);
+  return time.toDateString() === new Date().toDateString()
+    ? time.toLocaleTimeString([], { timeStyle: "short" }) : time.toLocaleDateString();
 }
 
 function isExample(program) {

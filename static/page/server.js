@@ -4,7 +4,7 @@ import { connect, isToken } from "../wsrunner.js";
 import { banner } from "./notices.js";
 import { recallToken } from "./store.js";
 import { tokenDialog } from "./token.js";
-import { refusal } from "./words.js";
+import { refusal, sentence } from "./words.js";
 
 const TOKEN = "token";
 const RETRY_MIN_MS = 1000;
@@ -106,7 +106,9 @@ export class Server {
     } else if (state === "waiting") {
       this.#retryAt = performance.now() + retryMs;
       this.#trouble ||= UNREACHABLE;
-      if (error.code === "connection_lost") this.#trouble = /going away/.test(error.message) ? SHUT_DOWN : UNREACHABLE;
+      if (error.code === "connection_lost") {
+        this.#trouble = /going away/.test(error.message) ? SHUT_DOWN : sentence(error.message);
+      }
       this.#showTrouble();
       if (error.code === "unreachable") this.#probe();
     } else if (state === "closed") {

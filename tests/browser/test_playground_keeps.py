@@ -35,7 +35,7 @@ def code_of(play):
 
 async def example(play, name):
     await play.page.click("#examples")
-    await play.page.get_by_role("option", name=name).click()
+    await play.page.get_by_role("option", name=name).first.click()
 
 
 async def undo(play):
