@@ -143,7 +143,10 @@ async def test_a_retry_that_is_no_longer_needed_ends_no_run(open_page, site):
     play = await Playground(page).ready()
     await play.run(FIRST_LINE)
     await play.says("first")
+    looks = []
+    page.on("request", lambda request: looks.append(request.url))
     await page.clock.run_for(60_000)
+    assert not looks
     await page.get_by_label("Input for the program").press("Enter")
     await play.says("last")
     await play.ended("exit code 0")
@@ -239,6 +242,24 @@ async def test_the_terminal_can_be_left_and_stopped_from_the_keyboard(
     await terminal.focus()
     await play.page.keyboard.press("Control+Enter")
     await play.ended("Stopped by you")
+
+
+async def test_a_touch_keyboard_lacks_no_key(open_page, site, need, bundle):
+    need("bash")
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    play = await opened(open_page, site, **phone)
+    await play.choose("Bash")
+    await play.page.get_by_role("radio", name="Terminal").check()
+    await play.run(
+        "trap 'echo caught; exit 3' INT\nstty -echo\nread -rsn 3 x; echo got ${x@Q}\nread -r x\n"
+    )
+    rows = play.page.locator(".xterm-rows")
+    await play.page.get_by_role("button", name="Up").tap()
+    await expect(rows).to_contain_text("got $'\\E[A'")
+    await shoot(play.page, "phone-terminal")
+    await play.page.get_by_role("button", name="Ctrl-C").last.tap()
+    await expect(rows).to_contain_text("caught")
+    await play.ended("exit code 3")
 
 
 async def test_run_works_before_the_editor_has_come(open_page, site, bundle):
