@@ -139,7 +139,7 @@ export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
 apt-get -qq update && apt-get -qq install --yes --no-install-recommends $$missing >/dev/null
 endef
 
-static/dist/bundle.js: $(wildcard static/src/*) static/node_modules/.package-lock.json
+static/dist/bundle.js: $(wildcard static/src/*) static/page/keys.js static/node_modules/.package-lock.json
 	@echo "bundling editor and terminal into static/dist"
 	@cd static && node src/build.mjs
 
