@@ -1,12 +1,15 @@
 """What a client that reads nothing or sends too much can't take: memory, slots, the stop."""
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import json
 import signal
 import socket
 import struct
 import sys
+import termios
 
 import pytest
 from websockets.asyncio.client import connect
@@ -55,32 +58,46 @@ class Deaf:
     def say(self, kind, **fields):
         self.send(TEXT, json.dumps({"type": kind, **fields}).encode())
 
-    def read_all(self):
-        """Return the messages that wait, up to the first pause."""
-        self._socket.settimeout(1)
-        data = b""
-        with contextlib.suppress(TimeoutError):
-            while piece := self._socket.recv(2**20):
-                data += piece
-        return [event for event in _json_objects(data) if event["type"] != "stdout"]
+    def waiting_bytes(self):
+        """Return how much has come that nobody has read (ioctl(2), FIONREAD)."""
+        count = array.array("i", [0])
+        fcntl.ioctl(self._socket, termios.FIONREAD, count)
+        return count[0]
+
+    def read_to_the_end(self):
+        """Read until the server closes the connection."""
+        with contextlib.suppress(ConnectionError):
+            while self._socket.recv(2**20):
+                pass
+
+    def read_until_exit(self, run_id):
+        """Return the messages up to this run's exit, output left out."""
+        data, events = b"", []
+        while not any(event["type"] == "exit" and event["id"] == run_id for event in events):
+            data += self._socket.recv(2**20)
+            events = [event for event in _json_objects(data) if event["type"] != "stdout"]
+        return events
 
 
 def _json_objects(data):
-    """Yield the messages in a stream of frames, whatever stands between them."""
+    """Yield the whole messages in a stream of frames, whatever stands between them."""
     decoder = json.JSONDecoder()
     text = data.decode("latin-1")
     at = text.find('{"type"')
-    while at >= 0:
-        event, end = decoder.raw_decode(text, at)
-        yield event
-        at = text.find('{"type"', end)
+    with contextlib.suppress(json.JSONDecodeError):
+        while at >= 0:
+            event, end = decoder.raw_decode(text, at)
+            yield event
+            at = text.find('{"type"', end)
 
 
 async def flood(deaf, server):
     """Start a run that prints, and wait until it has filled all buffers on the way."""
     deaf.say("run", id="flood", language="python", code=FLOOD)
-    await asyncio.to_thread(until, lambda: server.metrics()["wsrunner_gate_held"] == 1, "it runs")
-    await asyncio.sleep(1)  # far more than it takes
+    before = -1
+    while not before == deaf.waiting_bytes() > 0:
+        before = deaf.waiting_bytes()
+        await asyncio.sleep(1)
 
 
 async def test_pings_without_reading_the_pongs_end_the_socket(server):
@@ -143,9 +160,23 @@ async def test_nothing_about_a_run_comes_after_its_exit(start_server):
             deaf.say("cancel", id="late")
             await asyncio.to_thread(until, lambda: server.metrics()[waiting] == 1, "it is gone")
             deaf.say("cancel", id="flood")
-            heard = [event for event in deaf.read_all() if event.get("id") == "late"]
-    assert [event["type"] for event in heard][-1] == "exit"
-    assert [event["type"] for event in heard].count("exit") == 1
+            heard = await asyncio.to_thread(deaf.read_until_exit, "flood")
+    heard = [event["type"] for event in heard if event.get("id") == "late"]
+    assert heard[-1] == "exit"
+    assert heard.count("exit") == 1
+
+
+@pytest.mark.parametrize("code", ["import time; time.sleep(1)", "import time; time.sleep(600)"])
+async def test_no_drained_comes_after_the_exit(talk, code):
+    await talk.say("run", language="python", code=code)
+    await talk.hear_started()
+    await talk.say("stdin", data="x" * 1_000_000)
+    if "600" in code:
+        await talk.say("cancel")
+    assert (await talk.finish()).exit
+    # What came late would be counted to this one, and break its promises.
+    outcome = await talk.run("python", "print(1)", stdin="")
+    assert [event["type"] for event in outcome.events] == ["started", "stdout", "exit"]
 
 
 async def test_a_message_of_three_times_the_limit_is_refused_and_the_socket_stays(talk):
@@ -192,17 +223,41 @@ async def test_stdin_right_after_a_large_request_has_its_whole_window(start_serv
             assert (await talk.finish()).stdout == "1000000\n"
 
 
-async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(
-    start_server, monkeypatch, tmp_path
-):
-    script = tmp_path / "wsrunner"
-    script.write_text(
-        f"#!{sys.executable}\nimport wsrunner.run\nfrom wsrunner.cli import main\n"
-        "wsrunner.run.QUEUE_MAX_BYTES = 10_000\nmain()\n"
+@pytest.fixture
+def start_with(start_server, monkeypatch, tmp_path):
+    """A function that starts a server with constants of its own."""
+
+    def start(*assignments, **options):
+        modules = {assignment.partition(" ")[0].rpartition(".")[0] for assignment in assignments}
+        lines = [f"import {module}" for module in sorted(modules)]
+        script = tmp_path / "wsrunner"
+        script.write_text(
+            "\n".join([f"#!{sys.executable}", "from wsrunner.cli import main", *lines])
+            + "\n".join(["", *assignments, "main()", ""])
+        )
+        script.chmod(0o755)
+        monkeypatch.setattr("tests.serving.COMMAND", script)
+        return start_server(**options)
+
+    return start
+
+
+async def test_a_client_that_vanished_is_cut_and_one_that_answers_pings_is_not(start_with):
+    server = start_with(
+        "wsrunner.server.SILENCE_S = 1", "wsrunner.server.PING_EVERY_S = 0.2", slow_client_s=0.1
     )
-    script.chmod(0o755)
-    monkeypatch.setattr("tests.serving.COMMAND", script)
-    server = start_server(slots=1)
+    async with server.talk() as talk:
+        await talk.say("run", language="python", code="input()")
+        await talk.hear_started()
+        with Deaf(server) as deaf:
+            # It reads by now, but answers nothing.
+            await asyncio.to_thread(deaf.read_to_the_end)
+        await talk.say("stdin", data="\n")
+        assert (await talk.finish()).code == 0
+
+
+async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(start_with):
+    server = start_with("wsrunner.run.QUEUE_MAX_BYTES = 10_000", slots=1)
     async with server.talk() as talk:
         await talk.say("run", language="python", code="input()")
         await talk.hear_started()

@@ -462,8 +462,6 @@ async def test_redirects_are_not_followed_with_the_token():
 
 
 async def test_a_feed_that_falls_silent_is_a_lost_connection(monkeypatch):
-    monkeypatch.setattr(client_module, "FEED_TIMEOUT_S", 0.1)
-
     async def script(peer):
         assert peer.request.path == "/v1/monitor"
         await peer.socket.send('{"type":"state"}')
@@ -471,6 +469,7 @@ async def test_a_feed_that_falls_silent_is_a_lost_connection(monkeypatch):
 
     async with scripted(script) as url, aclosing(watch(url)) as feed:
         assert await anext(feed) == {"type": "state"}
+        monkeypatch.setattr(client_module, "FEED_TIMEOUT_S", 0.1)
         with pytest.raises(ConnectionLostError, match=r"said nothing for 0\.1 s"):
             await anext(feed)
 

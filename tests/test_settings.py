@@ -132,7 +132,9 @@ def test_a_wrong_value_is_refused_with_its_origin(name, value, config):
     assert refusal(config=path).startswith(f"{path}: {name}: ")
 
 
-@pytest.mark.parametrize("origin", ["*", "ide.example", "https://", "https://ide.example/path"])
+@pytest.mark.parametrize(
+    "origin", ["*", "ide.example", "null\n", "https://", "https://ide.example/path"]
+)
 def test_an_origin_that_no_browser_sends_is_refused(origin):
     message = refusal(options={"origin": (origin,)})
     assert message.startswith("--origin: ")
@@ -145,7 +147,7 @@ def test_an_origin_that_a_browser_sends_is_taken(origin):
 
 
 @pytest.mark.parametrize("name", ["token", "operator_token"])
-@pytest.mark.parametrize("token", ["abc/def==", "two words", "h\xe9", "a,b"])
+@pytest.mark.parametrize("token", ["abc\n", "abc/def==", "two words", "h\xe9", "a,b"])
 def test_a_token_that_a_subprotocol_can_t_carry_is_refused_and_not_shown(name, token):
     message = refusal(options={name: token})
     assert message.startswith(f"--{name.replace('_', '-')}: ")
@@ -204,7 +206,6 @@ def test_serve_help_shows_every_option_and_variable():
         (["--warm", "python"], {}, "LANGUAGE=NUMBER"),
         (["--warm", "nolanguage=1"], {}, "nolanguage"),
         (["--warm", "²"], {}, "LANGUAGE=NUMBER"),
-        (["--redis-url", "redis://127.0.0.1:1", "--port", "0"], {}, "127.0.0.1:1"),
         (["--languages", "/nonexistent.toml"], {}, "/nonexistent.toml"),
         (["--host", "0.0.0.0"], {}, "--open"),
         (["--host", "::"], {}, "--token"),
@@ -219,6 +220,14 @@ def test_a_start_that_can_t_be_is_one_clear_line(arguments, variables, shown):
     assert done.stderr.startswith("wsrunner: ")
     assert done.stderr.count("\n") == 1
     assert shown in done.stderr
+
+
+def test_a_redis_that_can_t_be_reached_is_one_clear_line(server):
+    done = serve("--redis-url", "redis://127.0.0.1:1", "--port", "0")
+    assert done.returncode == 2
+    assert done.stderr.startswith("wsrunner: ")
+    assert done.stderr.count("\n") == 1
+    assert "127.0.0.1:1" in done.stderr
 
 
 def test_a_port_that_is_taken_is_one_clear_line(server):

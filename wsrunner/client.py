@@ -65,7 +65,7 @@ OUTPUT_COST_BYTES = 128
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
-FEED_TIMEOUT_S = 10.0
+FEED_TIMEOUT_S = 30.0
 """The operators' feed says something each second, so this long a silence is a lost connection."""
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 HTTP_BODY_MAX_BYTES = 4 * 1024 * 1024

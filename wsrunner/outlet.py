@@ -7,7 +7,6 @@ messages say.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 from websockets.asyncio.server import ServerConnection
@@ -33,9 +32,21 @@ class Connection(ServerConnection):
 
     _unread_pongs_bytes = 0
     _farewell: asyncio.TimerHandle | None = None
+    _heard_s = 0.0
+
+    def silent_s(self) -> float:
+        """Return for how long nothing has come, not even a pong.
+
+        0 while output waits to be read, as a pong waits behind it: how slow a client may be is for
+        `slow_client_s` to say.
+        """
+        if self.transport.get_write_buffer_size():
+            return 0.0
+        return self.loop.time() - self._heard_s
 
     def data_received(self, data: bytes) -> None:
         """Called by the transport; what this writes are pongs and the answer to a close frame."""
+        self._heard_s = self.loop.time()
         before = self.transport.get_write_buffer_size()
         super().data_received(data)
         unsent = self.transport.get_write_buffer_size()
@@ -86,11 +97,14 @@ class Outlet:
 
         Nothing happens if the connection is closed already.
         """
-        if self._connection.state is State.OPEN:
-            log.info("dropped a client that reads too slowly (%d)", protocol.CLOSE_SLOW_CLIENT)
-            reason = f"output was not read within {self._slow_client_s:g} s"
-            # close() waits for the write buffer to drain, which such a client may never let happen.
-            with contextlib.suppress(TimeoutError):
+        try:
+            if self._connection.state is State.OPEN:
+                log.info("dropped a client that reads too slowly (%d)", protocol.CLOSE_SLOW_CLIENT)
+                reason = f"output was not read within {self._slow_client_s:g} s"
+                # It waits for the write buffer to drain, which such a client may never let happen.
                 async with asyncio.timeout(CLOSE_GRACE_S):
                     await self.close(protocol.CLOSE_SLOW_CLIENT, reason)
-        self._connection.transport.abort()
+        except TimeoutError:
+            pass
+        finally:
+            self._connection.transport.abort()

@@ -528,7 +528,10 @@ class Run:
     async def _exit(
         self, reason: Reason, report: bootstrap.Report | None = None, number: int | None = None
     ) -> None:
-        self._drop_announcement()  # the exit comes last
+        # Nothing about it comes after its exit.
+        self._drop_announcement()
+        if self._drainer is not None:
+            self._drainer.cancel()
         if report is not None:
             number = report.signal
         wall_s = 0.0 if self.stage == "queue" else time.monotonic() - self._stage_began_s

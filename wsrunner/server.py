@@ -45,14 +45,14 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_S = 30
 LOCAL_ENGINE = "local"
 CLOSE_S = 5.0
-"""How long clients may take over the closing handshake when the server stops."""
+"""How long clients may take over a handshake: the opening one, or the closing one at the stop."""
 MESSAGE_EXCESS_BYTES = 4 * MIB
 """Messages that exceed the limit by less are answered with an error; beyond, the socket closes."""
 MESSAGES_AHEAD = 4
 """Messages that are taken from a socket before the first of them has been dealt with."""
 PING_EVERY_S = 20.0
 SILENCE_S = 60.0
-"""How long the network may leave a ping unacknowledged: a peer that vanished is noticed by that."""
+"""How long nothing may come from a client, which pings make answer, at least."""
 WRITE_LIMIT_BYTES = 256 * KIB
 """Unsent output of a socket after which its sends wait."""
 WRITE_STEP_BYTES = 48 * KIB
@@ -143,6 +143,9 @@ async def open_server(
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
         server = await _listen(settings, runner, listener)
+        silence_s = max(SILENCE_S, 2 * settings.slow_client_s)
+        watch = asyncio.create_task(_cut_silent(server, silence_s), name="silent clients")
+        stack.push_async_callback(_cancelled, watch)
         stack.push_async_callback(
             _drain, server, runner, settings.drain_s, hurry or asyncio.Event()
         )
@@ -183,9 +186,9 @@ async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -
         max_size=settings.message_kb * KIB + MESSAGE_EXCESS_BYTES,
         max_queue=MESSAGES_AHEAD,
         ping_interval=PING_EVERY_S,
-        # A pong waits behind the output that a slow client has yet to read: who is too slow is for
-        # slow_client_s to say, and whether anybody is there, for TCP.
+        # A pong waits behind the output that a slow client has yet to read; see _cut_silent.
         ping_timeout=None,
+        open_timeout=CLOSE_S,
         write_limit=(WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES),
         server_header=None,
     )
@@ -219,6 +222,16 @@ def _abort_all(server: Server) -> None:
         connection.transport.abort()
 
 
+async def _cut_silent(server: Server, silence_s: float) -> None:
+    """Cut the sockets whose clients have vanished without a word, for ever."""
+    while True:
+        await asyncio.sleep(PING_EVERY_S)
+        for connection in server.connections:
+            if isinstance(connection, Connection) and connection.silent_s() > silence_s:
+                log.info("cut a client from which nothing has come for %.0f s", silence_s)
+                connection.transport.abort()
+
+
 async def _sweep(engine: DockerEngine) -> None:
     while True:
         try:
@@ -250,9 +263,6 @@ def _bind(settings: Settings) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        # It also bounds how long a reader may pause with everything full.
-        silence_ms = round(1000 * max(SILENCE_S, 2 * settings.slow_client_s))
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
         listener.bind(address)
         listener.listen(1024)
     except OSError as exc:

@@ -208,6 +208,7 @@ class PlainSession:
         content = source.encode() if isinstance(source, str) else source
         if len(content) > max_bytes:
             reason = f"the source has {len(content)} bytes; the limit is {max_bytes} bytes"
+            self._runner.metrics.count_refused(TooLargeError.code)
             await self._socket.close(1009, reason)
             return
         self._text = isinstance(source, str)

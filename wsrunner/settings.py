@@ -27,9 +27,9 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (o
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
-Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$")]
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*\Z")]
 """What a WebSocket subprotocol can carry (RFC 7230 section 3.2.6): browsers send it in one."""
-Origin = Annotated[str, Meta(pattern=r"^(null|[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+/?)$")]
+Origin = Annotated[str, Meta(pattern=r"^(null|[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+/?)\Z")]
 
 FILES_ROUNDING_KB = 1024
 """What a message's files may take on disk beyond their size: 64 files in blocks, and folders."""
