@@ -100,6 +100,31 @@ async def flood(deaf, server):
         await asyncio.sleep(1)
 
 
+@pytest.fixture
+def start_with(start_server, monkeypatch, tmp_path):
+    """A function that starts a server after assignments to what its modules hold."""
+
+    def start(*assignments, **options):
+        script = tmp_path / "wsrunner"
+        lines = [
+            f"#!{sys.executable}",
+            "import wsrunner.run, wsrunner.server",
+            "from wsrunner.cli import main",
+            *assignments,
+            "main()",
+        ]
+        script.write_text("\n".join(lines) + "\n")
+        script.chmod(0o755)
+        monkeypatch.setattr("tests.serving.COMMAND", script)
+        return start_server(**options)
+
+    return start
+
+
+PATIENT = 'wsrunner.server.listen.__kwdefaults__["close_timeout"] = 600'
+"""Else websockets' own ten seconds would do late what is to be done at once."""
+
+
 async def test_pings_without_reading_the_pongs_end_the_socket(server):
     before_kb = server.resident_kb()
     with Deaf(server) as deaf, pytest.raises(ConnectionError):
@@ -114,16 +139,16 @@ async def test_pings_of_a_client_that_reads_are_answered_for_ever(server):
                 await (await connection.ping(b"x" * 100))
 
 
-async def test_a_close_frame_frees_the_slot_though_output_is_unread(start_server):
-    server = start_server(slots=1, slow_client_s=600)
+async def test_a_close_frame_frees_the_slot_though_output_is_unread(start_with):
+    server = start_with(PATIENT, slots=1, slow_client_s=600)
     with Deaf(server) as deaf:
         await flood(deaf, server)
         deaf.send(CLOSE, struct.pack(">H", 1000))
         await asyncio.to_thread(server.settle)
 
 
-async def test_sigterm_stops_the_server_though_a_client_does_not_read(start_server):
-    server = start_server(slots=1, slow_client_s=600, drain_s=0.5)
+async def test_sigterm_stops_the_server_though_a_client_does_not_read(start_with):
+    server = start_with(PATIENT, slots=1, slow_client_s=600, drain_s=0.5)
     with Deaf(server) as deaf:
         await flood(deaf, server)
         server.signal(signal.SIGTERM)
@@ -221,25 +246,6 @@ async def test_stdin_right_after_a_large_request_has_its_whole_window(start_serv
             await talk.say("stdin", data="b" * 1_000_000)
             await talk.say("eof")
             assert (await talk.finish()).stdout == "1000000\n"
-
-
-@pytest.fixture
-def start_with(start_server, monkeypatch, tmp_path):
-    """A function that starts a server with constants of its own."""
-
-    def start(*assignments, **options):
-        modules = {assignment.partition(" ")[0].rpartition(".")[0] for assignment in assignments}
-        lines = [f"import {module}" for module in sorted(modules)]
-        script = tmp_path / "wsrunner"
-        script.write_text(
-            "\n".join([f"#!{sys.executable}", "from wsrunner.cli import main", *lines])
-            + "\n".join(["", *assignments, "main()", ""])
-        )
-        script.chmod(0o755)
-        monkeypatch.setattr("tests.serving.COMMAND", script)
-        return start_server(**options)
-
-    return start
 
 
 async def test_a_client_that_vanished_is_cut_and_one_that_answers_pings_is_not(start_with):

@@ -1,5 +1,6 @@
 """A real Chromium before real servers, and a page that only listens to what goes wrong."""
 
+import asyncio
 import http.server
 import os
 import re
@@ -129,6 +130,18 @@ def pytest_runtest_makereport(item):
     if report.when == "call":
         item.failed = report.failed
     return report
+
+
+async def held_back(page, pattern):
+    """Hold back what matches; return the event that, once set, lets it come."""
+    come = asyncio.Event()
+
+    async def late(route):
+        await come.wait()
+        await route.continue_()
+
+    await page.route(pattern, late)
+    return come
 
 
 async def shoot(page, name):

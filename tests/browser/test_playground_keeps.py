@@ -1,6 +1,5 @@
 """What the playground keeps safe: code, and a run while its server and its page change."""
 
-import asyncio
 import base64
 import json
 import re
@@ -9,7 +8,7 @@ import zlib
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import shoot
+from tests.browser.conftest import held_back, shoot
 from tests.browser.playground import Playground, opened
 
 # One event loop for all, as they share one browser.
@@ -264,13 +263,7 @@ async def test_a_touch_keyboard_lacks_no_key(open_page, site, need, bundle):
 
 async def test_run_works_before_the_editor_has_come(open_page, site, bundle):
     page = await blank(open_page, site)
-    come = asyncio.Event()
-
-    async def late(route):
-        await come.wait()
-        await route.continue_()
-
-    await page.route("**/dist/bundle.js", late)
+    come = await held_back(page, "**/dist/bundle.js")
     await page.goto(f"http://{site.address}/")
     play = Playground(page)
     await play.run()

@@ -1,11 +1,9 @@
 """The widget on another site's page."""
 
-import asyncio
-
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import shoot
+from tests.browser.conftest import held_back, shoot
 
 # One event loop for all, as they share one browser.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,13 +25,7 @@ async def test_a_snippet_on_a_foreign_page_runs(open_page, site, foreign_site, b
 
 async def test_run_works_before_the_editor_has_come(open_page, site, foreign_site, bundle):
     page = await open_page(site, "/?")
-    come = asyncio.Event()
-
-    async def late(route):
-        await come.wait()
-        await route.continue_()
-
-    await page.route("**/dist/bundle.js", late)
+    come = await held_back(page, "**/dist/bundle.js")
     await page.goto(f"http://127.0.0.1:{foreign_site.server_port}/")
     widget = page.locator("wsrunner-code")
     await widget.get_by_role("button", name="Run").click()
