@@ -17,6 +17,7 @@ import asyncio
 import base64
 import contextlib
 import logging
+from collections.abc import Iterator
 
 from msgspec import UNSET, UnsetType
 from websockets.asyncio.server import ServerConnection
@@ -27,7 +28,6 @@ from wsrunner.errors import (
     BusyError,
     IdBusyError,
     NoSuchRunError,
-    RateLimitedError,
     TooLargeError,
     WsrunnerError,
 )
@@ -123,11 +123,8 @@ class JsonSession:
         return self._runs[run_id]
 
     def _start(self, request: RunRequest) -> None:
-        try:
+        with _refusals_counted(self._runner):
             self._check_room(request)
-        except WsrunnerError as exc:
-            self._runner.metrics.count_refused(exc.code)
-            raise
         run = Run(request, runner=self._runner, sink=self)
         self._runs[request.id] = run
         task = asyncio.create_task(self._execute(run))
@@ -252,7 +249,8 @@ class PlainSession:
 
     async def _execute(self, run: Run) -> None:
         try:
-            self._take_rate()
+            with _refusals_counted(self._runner):
+                self._rate.take(self._client)
             await run.execute()
         except SinkClosedError:
             await self._socket.drop()
@@ -266,19 +264,22 @@ class PlainSession:
         if self._closing is not None:
             await self._closing
 
-    def _take_rate(self) -> None:
-        try:
-            self._rate.take(self._client)
-        except RateLimitedError as exc:
-            self._runner.metrics.count_refused(exc.code)
-            raise
-
 
 def outcome(event: Exit) -> str:
     """Return an exit in a few words: ``exit 3``, ``signal SIGSEGV``, ``timeout``."""
     words = {"exited": f"exit {event.code}", "signaled": f"signal {event.signal}"}
     text = words.get(event.reason, event.reason)
     return f"{text} (build)" if event.stage == "build" else text
+
+
+@contextlib.contextmanager
+def _refusals_counted(runner: Runner) -> Iterator[None]:
+    """Count a run that is refused before there is a `Run`, which counts for itself."""
+    try:
+        yield
+    except WsrunnerError as exc:
+        runner.metrics.count_refused(exc.code)
+        raise
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:

@@ -49,7 +49,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     operator_token: Annotated[
         Token,
-        Meta(description="Access token of the monitor, of the same; that of clients if empty."),
+        Meta(
+            description="Access token of the monitor, of the same characters; that of clients if "
+            "empty."
+        ),
     ] = ""
     origin: Annotated[
         tuple[Origin, ...],
