@@ -32,11 +32,11 @@ import msgspec
 
 import wsrunner
 from wsrunner import languages, settings
-from wsrunner.engines import bootstrap
 from wsrunner.engines.base import STDERR, STDOUT, Box
-from wsrunner.engines.docker import LABEL_INSTANCE, DockerEngine
-from wsrunner.order import Order, make_order
+from wsrunner.engines.dialogue import bootstrap
+from wsrunner.engines.docker.engine import LABEL_INSTANCE, DockerEngine
 from wsrunner.protocol import RunRequest
+from wsrunner.runs.order import Order, make_order
 
 KIB = 1024
 MIB = 2**20

@@ -14,7 +14,14 @@ from bench.kit import Figure
 NAME = "start"
 HELP = "time until the server listens, against a bare interpreter"
 MS = 1e3
-PARTS = ("websockets.asyncio.server", "uvloop", "msgspec", "aiodocker", "click", "wsrunner.server")
+PARTS = (
+    "websockets.asyncio.server",
+    "uvloop",
+    "msgspec",
+    "aiodocker",
+    "click",
+    "wsrunner.serving.server",
+)
 
 
 def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str, Any]:

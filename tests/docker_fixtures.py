@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsrunner import languages
-from wsrunner.engines import docker_images
+from wsrunner.engines.docker import images as docker_images
 from wsrunner.errors import EngineUnavailableError
 
 PROGRAMS = Path(__file__).parent / "programs"

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsrunner.engines import bootstrap
 from wsrunner.engines.base import STDERR, STDOUT, Frame
-from wsrunner.engines.bootstrap import HEADER_BYTES, INLINE_MAX_BYTES, Plan, Report, Reports
+from wsrunner.engines.dialogue import bootstrap
+from wsrunner.engines.dialogue.bootstrap import (
+    HEADER_BYTES,
+    INLINE_MAX_BYTES,
+    Plan,
+    Report,
+    Reports,
+)
 
 MARK = b"\x1e" + b"0123456789abcdef" * 2
 RUN = Report(stage="run", code=0, signal=None, cpu_s=0.5, peak_bytes=4096, oom_kills=0)

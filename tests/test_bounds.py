@@ -17,8 +17,8 @@ from websockets.asyncio.client import connect
 from tests.serving import until
 from tests.talk import PATIENCE_S
 from wsrunner import languages
-from wsrunner.order import make_order
 from wsrunner.protocol import File, RunRequest
+from wsrunner.runs.order import make_order
 from wsrunner.settings import Settings
 
 FLOOD = "while True: print('y' * 1000)"
@@ -108,8 +108,8 @@ def start_with(start_server, monkeypatch, tmp_path):
         script = tmp_path / "wsrunner"
         lines = [
             f"#!{sys.executable}",
-            "import wsrunner.run, wsrunner.server",
-            "from wsrunner.cli import main",
+            "import wsrunner.runs.run, wsrunner.serving.server",
+            "from wsrunner.commands.main import main",
             *assignments,
             "main()",
         ]
@@ -121,7 +121,7 @@ def start_with(start_server, monkeypatch, tmp_path):
     return start
 
 
-PATIENT = 'wsrunner.server.listen.__kwdefaults__["close_timeout"] = 600'
+PATIENT = 'wsrunner.serving.server.listen.__kwdefaults__["close_timeout"] = 600'
 """Else websockets' own ten seconds would do late what is to be done at once."""
 
 
@@ -250,7 +250,9 @@ async def test_stdin_right_after_a_large_request_has_its_whole_window(start_serv
 
 async def test_a_client_that_vanished_is_cut_and_one_that_answers_pings_is_not(start_with):
     server = start_with(
-        "wsrunner.server.SILENCE_S = 1", "wsrunner.server.PING_EVERY_S = 0.2", slow_client_s=0.1
+        "wsrunner.serving.server.SILENCE_S = 1",
+        "wsrunner.serving.server.PING_EVERY_S = 0.2",
+        slow_client_s=0.1,
     )
     async with server.talk() as talk:
         await talk.say("run", language="python", code="input()")
@@ -263,7 +265,7 @@ async def test_a_client_that_vanished_is_cut_and_one_that_answers_pings_is_not(s
 
 
 async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(start_with):
-    server = start_with("wsrunner.run.QUEUE_MAX_BYTES = 10_000", slots=1)
+    server = start_with("wsrunner.runs.run.QUEUE_MAX_BYTES = 10_000", slots=1)
     async with server.talk() as talk:
         await talk.say("run", language="python", code="input()")
         await talk.hear_started()

@@ -29,9 +29,9 @@ from click.testing import CliRunner
 from websockets.asyncio.server import serve
 
 from tests import serving
-from wsrunner import cli, dashboard
+from wsrunner.commands import dashboard, main
 
-WSRUNNER = [sys.executable, "-c", "from wsrunner.cli import main; main()"]
+WSRUNNER = [sys.executable, "-c", "from wsrunner.commands.main import main; main()"]
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30
 
@@ -578,7 +578,7 @@ def test_the_monitor_takes_the_operator_token_before_the_clients(monkeypatch, va
         monkeypatch.delenv(name, raising=False)
     shown = []
     monkeypatch.setattr(dashboard, "show", lambda url, token, **_: shown.append(token))
-    done = CliRunner().invoke(cli.main, ["monitor"], env=variables)
+    done = CliRunner().invoke(main.main, ["monitor"], env=variables)
     assert done.exit_code == 0, done.output
     assert shown == [token]
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
-from wsrunner import client as client_module
-from wsrunner.client import (
+from wsrunner.client import client as client_module
+from wsrunner.client.client import (
     Client,
     ConnectError,
     ConnectionLostError,

@@ -10,38 +10,44 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsrunner import monitor, protocol, settings
+from wsrunner import protocol, settings
 from wsrunner.gates.base import GateState
-from wsrunner.metrics import Metrics
+from wsrunner.runs.metrics import Metrics
+from wsrunner.serving import monitor
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wsrunner"
 
 LAYERS = [
-    {"cli"},
-    {"server", "console", "dashboard", "setup"},
-    {"images"},
-    {"client", "services"},
-    {"http", "session", "monitor"},
-    {"outlet", "static_files"},
-    {"run"},
-    {"order", "pool", "metrics"},
-    {"stock", "engines", "gates", "asyncapi", "rate", "debian", "progress"},
-    {"settings", "languages", "protocol", "lines", "sources", "address"},
+    {"commands.main"},
+    {"commands", "serving.server"},
+    {"commands.sources", "images.supply"},
+    {"client", "images"},
+    {"serving.session", "serving.site", "serving.monitor"},
+    {"serving"},
+    {"runs.run"},
+    {"runs.order", "runs.pool", "runs.metrics"},
+    {"runs"},
+    {"engines.docker"},
+    {"engines.dialogue", "gates"},
+    {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
+    {"gates.base"},
+    {"languages", "settings", "protocol", "address"},
     {"errors"},
 ]
-"""From the top down: a module imports only from its own layer and those below."""
+"""From the top down: a module imports only from its own layer and those below. A module that is not
+named stands where its package does."""
 
 ADAPTERS = {
-    "aiodocker": {"engines/docker.py", "engines/docker_images.py"},
-    "redis": {"gates/redis.py"},
+    "aiodocker": {"engines.docker.engine", "engines.docker.images"},
+    "redis": {"gates.redis"},
     "websockets": {
-        "server.py",
-        "http.py",
-        "session.py",
-        "outlet.py",
-        "monitor.py",
-        "client.py",
+        "serving.server",
+        "serving.site",
+        "serving.session",
+        "serving.outlet",
+        "serving.monitor",
+        "client.client",
     },
 }
 """Foreign packages, and the only modules that know them."""
@@ -104,8 +110,21 @@ def test_the_readme_gives_the_measured_latency():
     ) in text
 
 
+def dotted(module: Path) -> str:
+    """A module's path below the package, as it is imported."""
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    dotted(path): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.parent != PACKAGE or path.name != "__init__.py"
+}
+
+
 def imports(module: Path) -> set[str]:
-    """The names a module imports, at any depth of its code."""
+    """The dotted names a module imports, at any depth of its code."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -115,26 +134,42 @@ def imports(module: Path) -> set[str]:
     return names
 
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(module: Path):
-    rank = {name: index for index, layer in enumerate(LAYERS) for name in layer}
-    own = module.relative_to(PACKAGE).with_suffix("").parts[0]
-    assert own in rank, f"give {own} a place in LAYERS"
+def imported_modules(module: Path) -> set[str]:
+    """The modules of the package that a module imports from."""
+    found = set()
     for name in imports(module):
         parts = name.split(".")
-        if parts[0] != "wsrunner" or parts[1] not in rank:
-            continue
-        assert rank[parts[1]] >= rank[own], f"{own} imports {parts[1]}, which is above it"
+        if parts[0] == "wsrunner":
+            known = (".".join(parts[1:end]) for end in range(len(parts), 1, -1))
+            found |= {next((path for path in known if path in MODULES), "")} - {""}
+    return found
+
+
+def rank(module: str) -> int:
+    """Where a module stands, by its own name or the nearest package that is named."""
+    parts = module.split(".")
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    rows = {name: row for row, layer in enumerate(LAYERS) for name in layer}
+    named = next((name for name in names if name in rows), None)
+    assert named, f"give {module} a place in LAYERS"
+    return rows[named]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str):
+    for name in imported_modules(MODULES[module]):
+        assert rank(name) >= rank(module), f"{module} imports {name}, which is above it"
+
+
+def test_every_layer_is_of_modules_that_are_there():
+    assert {name for layer in LAYERS for name in layer} <= set(MODULES)
 
 
 @pytest.mark.parametrize("package", sorted(ADAPTERS))
 def test_only_adapters_know_a_foreign_package(package: str):
     knowing = {
-        str(module.relative_to(PACKAGE))
-        for module in MODULES
-        if any(name.split(".")[0] == package for name in imports(module))
+        name
+        for name, module in MODULES.items()
+        if any(imported.split(".")[0] == package for imported in imports(module))
     }
     assert knowing == ADAPTERS[package]

@@ -9,8 +9,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.talk import PATIENCE_S
-from wsrunner.monitor import MINUTES_KEPT, Monitor
 from wsrunner.protocol import Exit
+from wsrunner.serving.monitor import MINUTES_KEPT, Monitor
 
 
 async def hear(connection, kind):
@@ -82,7 +82,7 @@ def ended(**fields):
 
 def test_minutes_are_summed_up_and_the_last_hour_is_whole(monkeypatch):
     now = [1_000_000.0]
-    monkeypatch.setattr("wsrunner.monitor.time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr("wsrunner.serving.monitor.time", SimpleNamespace(time=lambda: now[0]))
     runner = SimpleNamespace(on_ended=None)
     monitor = Monitor(runner)
     for minute in range(70):

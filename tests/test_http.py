@@ -130,7 +130,7 @@ def test_a_plain_get_on_a_socket_path_is_426(server, path):
     "path",
     ["/nothing", "/v1", "/v1/", "/v1/runs", "/healthz/", "/static/none.js", "/static/",
      "/static/../pyproject.toml", "/static/%2e%2e/pyproject.toml", "/static//etc/passwd",
-     "/static/..%2fwsrunner/cli.py",
+     "/static/..%2fwsrunner/settings.py",
      "/%00", "/static/%00",
      "//[", "/%c3%a9", "/%ff", "/" + "x" * 4000, "/static/" + "x" * 4000],
     ids=lambda path: path[:30],

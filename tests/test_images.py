@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.docker_fixtures import REQUIRED, engine_images, program, start
-from wsrunner import debian, images, languages
-from wsrunner.engines import docker_images
-from wsrunner.engines.docker_images import LocalImage, PullProgress
+from wsrunner import languages
+from wsrunner.engines.docker import images as docker_images
+from wsrunner.engines.docker.images import LocalImage, PullProgress
 from wsrunner.errors import EngineUnavailableError, SetupError
+from wsrunner.images import debian, supply
 
 
 class Log:
@@ -156,13 +157,13 @@ def test_a_local_image_is_the_glot_users_and_holds_no_apt_configuration():
 
 def test_status_tells_missing_present_and_outdated():
     catalogue = languages.load()
-    current = images.recipe_id(catalogue.recipes["python"])
+    current = supply.recipe_id(catalogue.recipes["python"])
     present = {
-        "wsrunner/python:debian": LocalImage("a", 5, {images.RECIPE_LABEL: current}),
-        "wsrunner/lua:debian": LocalImage("b", 6, {images.RECIPE_LABEL: "old"}),
+        "wsrunner/python:debian": LocalImage("a", 5, {supply.RECIPE_LABEL: current}),
+        "wsrunner/lua:debian": LocalImage("b", 6, {supply.RECIPE_LABEL: "old"}),
         "glot/go:latest": LocalImage("c", 7, {}),
     }
-    found = {status.language.id: status[1:] for status in images.statuses(catalogue, present)}
+    found = {status.language.id: status[1:] for status in supply.statuses(catalogue, present)}
     assert found["python"] == ("wsrunner/python:debian", 5, False)
     assert found["lua"] == ("wsrunner/lua:debian", 6, True)
     assert found["ruby"] == (None, 0, False)
@@ -171,7 +172,7 @@ def test_status_tells_missing_present_and_outdated():
 def test_a_language_without_recipe_is_pointed_to_the_registry():
     catalogue = languages.load()
     with pytest.raises(SetupError, match=r"no recipe .* swift; .*images pull swift"):
-        asyncio.run(images.build(None, catalogue, [catalogue.find("swift")], Log()))
+        asyncio.run(supply.build(None, catalogue, [catalogue.find("swift")], Log()))
 
 
 def test_pull_without_a_registry_names_the_way_out(monkeypatch):
@@ -181,7 +182,7 @@ def test_pull_without_a_registry_names_the_way_out(monkeypatch):
     monkeypatch.setattr(docker_images, "registry_answers", no_answer)
     catalogue = languages.load()
     with pytest.raises(SetupError, match=r"no registry answers .*images build ruby"):
-        asyncio.run(images.pull(None, [catalogue.find("ruby")], Log()))
+        asyncio.run(supply.pull(None, [catalogue.find("ruby")], Log()))
 
 
 def test_prepare_pulls_where_a_registry_answers(monkeypatch):
@@ -206,8 +207,8 @@ def test_prepare_pulls_where_a_registry_answers(monkeypatch):
     monkeypatch.setattr(docker_images, "images", listed)
     monkeypatch.setattr(docker_images, "pull", pull)
     catalogue = languages.load()
-    chosen = images.select(catalogue, ["c", "c++", "gcc"])
-    asyncio.run(images.prepare(None, catalogue, chosen, log, before_build=build))
+    chosen = supply.select(catalogue, ["c", "c++", "gcc"])
+    asyncio.run(supply.prepare(None, catalogue, chosen, log, before_build=build))
     assert list(present) == ["glot/clang:latest"]
     assert log.lines == [f"glot/clang:latest: {t}" for t in ("pulling", "unpacking", "pulled")]
 

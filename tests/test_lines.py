@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrunner.lines import (
+from wsrunner.runs.lines import (
     CHUNK_MAX_BYTES,
     GROWING_S,
     INTERVAL_S,

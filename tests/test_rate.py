@@ -3,7 +3,7 @@
 import pytest
 
 from wsrunner.errors import RateLimitedError
-from wsrunner.rate import FORGET_AT, RateLimiter
+from wsrunner.serving.rate import FORGET_AT, RateLimiter
 
 
 class Clock:

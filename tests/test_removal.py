@@ -3,8 +3,8 @@
 import aiodocker
 import pytest
 
-from wsrunner.engines import docker as docker_engine
-from wsrunner.engines.docker import DockerEngine
+from wsrunner.engines.docker import engine as docker_engine
+from wsrunner.engines.docker.engine import DockerEngine
 from wsrunner.errors import EngineUnavailableError
 
 ENDED = "Could not kill running container, cannot remove - Container is not running"

@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests.docker_fixtures import engine_images, image_of
-from wsrunner import cli, languages, progress, setup
+from wsrunner import languages
+from wsrunner.commands import main, provision
 from wsrunner.errors import SetupError
+from wsrunner.images import progress
 
 
 class Screen:
@@ -43,7 +45,7 @@ def no_engine(monkeypatch):
         return bool(running)
 
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(setup, "answers", answers)
+    monkeypatch.setattr(provision, "answers", answers)
     return running
 
 
@@ -54,7 +56,7 @@ def tools(monkeypatch, tmp_path):
     directory.mkdir()
     monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
     known = {}
-    monkeypatch.setattr(setup.shutil, "which", known.get)
+    monkeypatch.setattr(provision.shutil, "which", known.get)
 
     def add(name, script):
         path = directory / name
@@ -70,7 +72,7 @@ def prepare(screen, *names, with_deps=True):
     catalogue = languages.load()
     chosen = [catalogue.find(name) for name in names]
     lines = progress.Lines(screen)
-    return asyncio.run(setup.prepare(catalogue, chosen, lines, with_deps=with_deps))
+    return asyncio.run(provision.prepare(catalogue, chosen, lines, with_deps=with_deps))
 
 
 def test_where_everything_is_there_it_does_nothing_and_says_nothing(screen):
@@ -104,7 +106,7 @@ def test_a_docker_host_that_does_not_answer_is_left_alone(no_engine, tools, monk
 
 
 def test_who_is_not_root_is_told_so(no_engine, tools, monkeypatch, screen):
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 1000)
     with pytest.raises(SetupError, match="installing the engine needs root: put `sudo`"):
         prepare(screen, "python")
 
@@ -115,14 +117,14 @@ def test_dockerd_is_installed_and_started_and_its_log_kept(
     image_of("python")
     log = tmp_path / "dockerd.log"
     calls = tmp_path / "calls"
-    monkeypatch.setattr(setup, "ENGINE_LOG", log)
-    monkeypatch.setattr(setup, "_systemd", lambda: False)
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(setup, "_has_lists", lambda: False)
+    monkeypatch.setattr(provision, "ENGINE_LOG", log)
+    monkeypatch.setattr(provision, "_systemd", lambda: False)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(provision, "_has_lists", lambda: False)
     tools("apt-get", f'echo "$RUNLEVEL $*" >>{calls}')
     tools("dockerd", "echo started; exec sleep 30")
     monkeypatch.setattr(
-        setup.shutil, "which", lambda name: None if name == "dockerd" else f"/usr/bin/{name}"
+        provision.shutil, "which", lambda name: None if name == "dockerd" else f"/usr/bin/{name}"
     )
     started = []
     popen = subprocess.Popen
@@ -134,7 +136,7 @@ def test_dockerd_is_installed_and_started_and_its_log_kept(
             no_engine.append("up")
         return process
 
-    monkeypatch.setattr(setup.subprocess, "Popen", spawn)
+    monkeypatch.setattr(provision.subprocess, "Popen", spawn)
     try:
         assert prepare(screen, "python") is True
     finally:
@@ -155,9 +157,9 @@ def test_a_dockerd_that_ends_shows_the_tail_of_its_log(
 ):
     log = tmp_path / "dockerd.log"
     log.write_text("yesterday's trouble\n")
-    monkeypatch.setattr(setup, "ENGINE_LOG", log)
-    monkeypatch.setattr(setup, "_systemd", lambda: False)
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(provision, "ENGINE_LOG", log)
+    monkeypatch.setattr(provision, "_systemd", lambda: False)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0)
     tools("dockerd", "echo no iptables; exit 7")
     with pytest.raises(SetupError) as caught:
         prepare(screen, "python")
@@ -166,10 +168,10 @@ def test_a_dockerd_that_ends_shows_the_tail_of_its_log(
 
 def test_a_dockerd_that_never_answers_is_given_up(no_engine, tools, monkeypatch, screen, tmp_path):
     log = tmp_path / "dockerd.log"
-    monkeypatch.setattr(setup, "ENGINE_LOG", log)
-    monkeypatch.setattr(setup, "ENGINE_START_S", 0.5)
-    monkeypatch.setattr(setup, "_systemd", lambda: False)
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(provision, "ENGINE_LOG", log)
+    monkeypatch.setattr(provision, "ENGINE_START_S", 0.5)
+    monkeypatch.setattr(provision, "_systemd", lambda: False)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0)
     tools("dockerd", "echo waiting; exec sleep 3")
     with pytest.raises(SetupError, match=r"does not answer after 0\.5 s") as caught:
         prepare(screen, "python")
@@ -177,8 +179,8 @@ def test_a_dockerd_that_never_answers_is_given_up(no_engine, tools, monkeypatch,
 
 
 def test_systemd_starts_the_engine_where_it_runs(no_engine, tools, monkeypatch, screen):
-    monkeypatch.setattr(setup, "_systemd", lambda: True)
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(provision, "_systemd", lambda: True)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0)
     tools("dockerd", "exit 1")
     tools("systemctl", "echo 'Unit docker is masked.' >&2; exit 1")
     with pytest.raises(SetupError, match=r"systemctl start docker failed: Unit docker is masked"):
@@ -186,32 +188,38 @@ def test_systemd_starts_the_engine_where_it_runs(no_engine, tools, monkeypatch, 
 
 
 def test_apt_get_that_fails_shows_its_last_words(tools, monkeypatch, screen):
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0)
     tools("apt-get", "echo 'E: no network'; exit 100")
     with pytest.raises(SetupError, match="could not install mmdebstrap:\n  E: no network"):
-        setup.install(["mmdebstrap"], progress.Lines(screen))
+        provision.install(["mmdebstrap"], progress.Lines(screen))
 
 
 def test_package_lists_are_read_anew_only_if_the_first_try_fails(
     tools, monkeypatch, screen, tmp_path
 ):
-    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(setup, "_has_lists", lambda: True)
+    monkeypatch.setattr(provision.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(provision, "_has_lists", lambda: True)
     calls = tmp_path / "calls"
     tools("apt-get", f'echo "$4" >>{calls}; [ "$4" = update ] || [ -e {calls}.2 ] || exit 100')
     (tmp_path / "calls.2").touch()
-    setup.install(["x"], progress.Lines(screen))
+    provision.install(["x"], progress.Lines(screen))
     assert calls.read_text().split() == ["install"]
     (tmp_path / "calls.2").unlink()
     with pytest.raises(SetupError):
-        setup.install(["x"], progress.Lines(screen))
+        provision.install(["x"], progress.Lines(screen))
     assert calls.read_text().split() == ["install", "install", "update", "install"]
 
 
 def test_the_command_says_ready_and_ends_with_0():
     image_of("python")
     done = subprocess.run(
-        [sys.executable, "-c", "from wsrunner import cli; cli.main()", "setup", "python"],
+        [
+            sys.executable,
+            "-c",
+            "from wsrunner.commands.main import main; main()",
+            "setup",
+            "python",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -221,7 +229,7 @@ def test_the_command_says_ready_and_ends_with_0():
 
 @pytest.mark.parametrize("command", [["setup"], ["images", "build"], ["images", "pull"]])
 def test_an_unknown_language_is_one_line_and_exit_code_2(command):
-    done = CliRunner().invoke(cli.main, [*command, "rubby"])
+    done = CliRunner().invoke(main.main, [*command, "rubby"])
     assert done.exit_code == 2
     assert "no language 'rubby'; did you mean 'ruby'?; `wsrunner languages`" in done.output
 
@@ -230,10 +238,10 @@ def test_languages_are_listed_as_table_and_as_json():
     import msgspec
 
     engine_images()
-    table = CliRunner().invoke(cli.main, ["languages"]).output.splitlines()
+    table = CliRunner().invoke(main.main, ["languages"]).output.splitlines()
     assert len(table) == 45
     assert table[0].split() == ["language", "name", "aliases", "image", "present"]
-    facts = msgspec.json.decode(CliRunner().invoke(cli.main, ["languages", "--json"]).stdout)
+    facts = msgspec.json.decode(CliRunner().invoke(main.main, ["languages", "--json"]).stdout)
     assert len(facts) == 44
     assert set(facts[0]) == {
         "id", "name", "aliases", "file", "build", "run", "image", "present",
@@ -242,7 +250,7 @@ def test_languages_are_listed_as_table_and_as_json():
 
 def test_languages_are_listed_without_an_engine(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-    done = CliRunner().invoke(cli.main, ["languages"])
+    done = CliRunner().invoke(main.main, ["languages"])
     assert done.exit_code == 0
     assert done.stdout.splitlines()[1].endswith("?")
     assert "no container engine answers" in done.stderr

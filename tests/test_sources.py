@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from wsrunner import sources
-from wsrunner.sources import SourceError, SourceTooLargeError, guess, read, read_all, read_from
+from wsrunner.commands import sources
+from wsrunner.commands.sources import (
+    SourceError,
+    SourceTooLargeError,
+    guess,
+    read,
+    read_all,
+    read_from,
+)
 
 CATALOGUE = [
     {"id": "bash", "aliases": ["sh"], "file": "main.sh", "run": "bash main.sh"},

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from wsrunner.static_files import StaticFiles
+from wsrunner.serving.static_files import StaticFiles
 
 TEXT = "console.log('a line that compresses well');\n" * 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wsrunner.engines.base import Box
-from wsrunner.stock import DEMAND_WINDOW_S, MAX_AGE_S, Decision, Spare, Stock
+from wsrunner.runs.stock import DEMAND_WINDOW_S, MAX_AGE_S, Decision, Spare, Stock
 
 PYTHON = Box(image="python", tty=False, memory_bytes=1, pids=1, cpus=1, disk_bytes=1)
 RUBY = replace(PYTHON, image="ruby")

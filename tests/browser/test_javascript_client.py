@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import absent
 from tests.talk import PATIENCE_S
-from wsrunner.static_files import static_dir
+from wsrunner.serving.static_files import static_dir
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "javascript.md"
 CLIENT = (static_dir() / "wsrunner.js").as_uri()

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.conftest import absent
 from tests.serving import COMMAND, containers, docker, environment, until
 from tests.talk import PATIENCE_S, open_talk
-from wsrunner import services
+from wsrunner.images import services
 from wsrunner.settings import Settings, declared
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from wsrunner.errors import QueueFullError
 from wsrunner.gates.base import Shares, Ticket
-from wsrunner.gates.line import Line
+from wsrunner.gates.lanes import Line
 
 steps = st.lists(
     st.tuples(

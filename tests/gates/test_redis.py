@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from servers import RedisServer, free_port
 from visits import Visit, settled
 
-from wsrunner.cli import main
+from wsrunner.commands.main import main
 from wsrunner.errors import GateUnavailableError, SetupError
 from wsrunner.gates import open_gate
 from wsrunner.gates.base import Shares, Ticket

@@ -22,7 +22,7 @@ from wsrunner.gates.base import (
     Ticket,
     retry_after_s,
 )
-from wsrunner.gates.line import Line
+from wsrunner.gates.lanes import Line
 from wsrunner.gates.positions import Positions
 
 POSITIONS_EVERY_S = 0.1

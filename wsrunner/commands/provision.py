@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsrunner import images
-from wsrunner import services as service_images
-from wsrunner.engines import docker_images
+from wsrunner.engines.docker import images as docker_images
 from wsrunner.errors import EngineUnavailableError, SetupError
+from wsrunner.images import services as service_images
+from wsrunner.images import supply
 
 if TYPE_CHECKING:
+    from wsrunner.images.progress import Progress
     from wsrunner.languages import Catalogue, Language
-    from wsrunner.progress import Progress
 
 DEFAULT_LANGUAGES = ("python", "javascript", "c", "cpp", "bash")
 ENGINE_PACKAGES = ("docker.io", "ca-certificates")
@@ -53,7 +53,7 @@ async def prepare(
         SetupError: Something is missing and was not, or could not be, made ready.
     """
     changed = await _engine(progress, with_deps=with_deps)
-    async with images.engine() as docker:
+    async with supply.engine() as docker:
         present = await docker_images.images(docker)
         missing = [language for language in languages if language.choose(present) is None]
         if not missing:
@@ -67,7 +67,7 @@ async def prepare(
         async def tools() -> None:
             await _build_tools(progress)
 
-        await images.prepare(docker, catalogue, missing, progress, before_build=tools)
+        await supply.prepare(docker, catalogue, missing, progress, before_build=tools)
     return True
 
 
@@ -90,17 +90,17 @@ async def services(
     """
     await _engine(progress, with_deps=with_deps)
     known = service_images.load()
-    async with images.engine() as docker:
+    async with supply.engine() as docker:
         if not local:
             if await docker_images.registry_answers(docker, known[0].image):
                 return {one.variable: one.image for one in known}
             progress.say(f"no registry answers for {known[0].image}: using local images")
         present = await docker_images.images(docker)
-        todo = list(known) if rebuild else images.missing_services(known, present)
+        todo = list(known) if rebuild else supply.missing_services(known, present)
         if todo:
             if with_deps:
                 await _build_tools(progress)
-            await images.build_services(docker, todo, progress)
+            await supply.build_services(docker, todo, progress)
     return {one.variable: one.local_image for one in known}
 
 

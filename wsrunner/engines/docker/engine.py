@@ -58,7 +58,11 @@ _HEADER = struct.Struct(">BxxxL")
 _LAUNCH = (
     'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$1" wsrunner "$2"; done'
 )
-_BOOTSTRAP = resources.files(__package__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
+_BOOTSTRAP = (
+    resources.files("wsrunner.engines.dialogue")
+    .joinpath("bootstrap.sh")
+    .read_text(encoding="utf-8")
+)
 
 
 @contextlib.asynccontextmanager

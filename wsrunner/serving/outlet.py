@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from wsrunner import protocol
-from wsrunner.run import SinkClosedError
+from wsrunner.runs.run import SinkClosedError
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.http11 import Request, Response
 
-from wsrunner import http, languages
+from wsrunner import languages
 from wsrunner.engines.base import Box
-from wsrunner.engines.docker import DockerEngine
+from wsrunner.engines.docker.engine import DockerEngine
 from wsrunner.errors import (
     EngineUnavailableError,
     GateUnavailableError,
@@ -30,15 +30,16 @@ from wsrunner.errors import (
     WsrunnerError,
 )
 from wsrunner.gates import open_gate
-from wsrunner.monitor import Monitor
-from wsrunner.order import KIB, MIB, default_box
-from wsrunner.outlet import Connection
-from wsrunner.pool import Pool
-from wsrunner.rate import RateLimiter
-from wsrunner.run import Runner
-from wsrunner.session import JsonSession, PlainSession
+from wsrunner.runs.order import KIB, MIB, default_box
+from wsrunner.runs.pool import Pool
+from wsrunner.runs.run import Runner
+from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
+from wsrunner.serving import site
+from wsrunner.serving.monitor import Monitor
+from wsrunner.serving.outlet import Connection
+from wsrunner.serving.rate import RateLimiter
+from wsrunner.serving.session import JsonSession, PlainSession
 from wsrunner.settings import Settings
-from wsrunner.stock import MAX_AGE_S, SPARE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -153,34 +154,34 @@ async def open_server(
 
 
 async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -> Server:
-    site = http.Site(settings, runner)
+    pages = site.Site(settings, runner)
     rate = RateLimiter(settings.runs_per_minute)
-    guarded = settings.operator_token or settings.token or http.is_loopback(settings.host)
+    guarded = settings.operator_token or settings.token or site.is_loopback(settings.host)
     monitor = Monitor(runner, may_command=bool(guarded))
 
     async def process_request(_: ServerConnection, request: Request) -> Response | None:
-        return await site.respond(request)
+        return await pages.respond(request)
 
     async def converse(connection: ServerConnection) -> None:
         assert connection.request is not None
-        path = http.path_of(connection.request)
+        path = site.path_of(connection.request)
         # The headers, 2.4 KB, are done with; the connection may stay for hours.
         connection.request.headers.clear()
         connection.response = None
         client = str(connection.remote_address[0])
-        if path == http.MONITOR_PATH:
+        if path == site.MONITOR_PATH:
             await monitor.converse(connection)
-        elif path == http.RUN_PATH:
+        elif path == site.RUN_PATH:
             await JsonSession(connection, runner, rate, client).converse()
         else:
-            language = path.removeprefix(f"{http.RUN_PATH}/")
+            language = path.removeprefix(f"{site.RUN_PATH}/")
             await PlainSession(connection, runner, rate, client, language).converse()
 
     return await listen(
         converse,
         sock=listener,
         process_request=process_request,
-        select_subprotocol=lambda _, offered: http.choose_subprotocol(offered),
+        select_subprotocol=lambda _, offered: site.choose_subprotocol(offered),
         compression=None,
         create_connection=Connection,
         max_size=settings.message_kb * KIB + MESSAGE_EXCESS_BYTES,
@@ -279,7 +280,7 @@ def _refuse_unguarded(settings: Settings) -> None:
     Raises:
         SetupError: See above.
     """
-    if settings.token or settings.open or http.is_loopback(settings.host):
+    if settings.token or settings.open or site.is_loopback(settings.host):
         return
     raise SetupError(
         f"--host {settings.host} lets other machines run code here; set --token (WSRUNNER_TOKEN), "

@@ -31,8 +31,6 @@ from wsrunner.errors import (
     TooLargeError,
     WsrunnerError,
 )
-from wsrunner.order import KIB
-from wsrunner.outlet import Outlet
 from wsrunner.protocol import (
     Cancel,
     Eof,
@@ -44,8 +42,10 @@ from wsrunner.protocol import (
     Stdin,
     Stdout,
 )
-from wsrunner.rate import RateLimiter
-from wsrunner.run import Run, Runner, SinkClosedError
+from wsrunner.runs.order import KIB
+from wsrunner.runs.run import Run, Runner, SinkClosedError
+from wsrunner.serving.outlet import Outlet
+from wsrunner.serving.rate import RateLimiter
 
 log = logging.getLogger(__name__)
 

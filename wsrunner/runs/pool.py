@@ -16,7 +16,7 @@ from typing import Self
 
 from wsrunner.engines.base import Box, Container, Engine
 from wsrunner.errors import BusyError, ImageMissingError
-from wsrunner.stock import Spare, Stock
+from wsrunner.runs.stock import Spare, Stock
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from wsrunner import protocol
 from wsrunner.engines.base import Box
-from wsrunner.engines.bootstrap import Plan
+from wsrunner.engines.dialogue.bootstrap import Plan
 from wsrunner.errors import ImageMissingError, LimitOutOfRangeError
 from wsrunner.languages import Catalogue, Language
 from wsrunner.settings import Settings

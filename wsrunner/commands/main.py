@@ -19,7 +19,7 @@ from wsrunner.address import DEFAULT_URL
 from wsrunner.errors import EngineUnavailableError, SetupError, UnknownLanguageError
 
 if TYPE_CHECKING:
-    from wsrunner.engines.docker_images import LocalImage
+    from wsrunner.engines.docker.images import LocalImage
     from wsrunner.gates.redis import Operator
     from wsrunner.languages import Catalogue, Language
 
@@ -83,7 +83,7 @@ def serve(config: Path | None, **options: Any) -> None:
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     chosen = settings.load(given, os.environ, config)
-    from wsrunner import server
+    from wsrunner.serving import server
 
     server.serve(chosen)
 
@@ -151,8 +151,8 @@ def run_command(
     Ctrl-C goes to the program; a second one within a second cancels the run; a third ends the
     command without waiting for the server.
     """
-    from wsrunner import console, sources
-    from wsrunner.client import Client
+    from wsrunner.client.client import Client
+    from wsrunner.commands import console, sources
 
     console.ensure_descriptors()
     try:
@@ -205,7 +205,7 @@ def _sources(
     Raises:
         SourceError: One can't be read or has no place in the run.
     """
-    from wsrunner import sources
+    from wsrunner.commands import sources
 
     path: Path | None = None
     if code is not None:
@@ -237,17 +237,17 @@ def _catalogue() -> Catalogue:
 
 
 def _select(catalogue: Catalogue, names: Sequence[str]) -> list[Language]:
-    from wsrunner import images
+    from wsrunner.images import supply
 
     try:
-        return images.select(catalogue, names)
+        return supply.select(catalogue, names)
     except UnknownLanguageError as exc:
         raise SetupError(f"{exc}; `wsrunner languages` lists them") from exc
 
 
 async def _present() -> Mapping[str, LocalImage] | None:
     """Return the engine's images; None if no engine answers."""
-    from wsrunner.engines import docker_images
+    from wsrunner.engines.docker import images as docker_images
 
     try:
         async with docker_images.connect() as docker:
@@ -296,12 +296,12 @@ def images_group(context: click.Context) -> None:
 
 
 async def _show_images() -> None:
-    from wsrunner import images
-    from wsrunner.engines import docker_images
+    from wsrunner.engines.docker import images as docker_images
+    from wsrunner.images import supply
 
     catalogue = _catalogue()
-    async with images.engine() as docker:
-        statuses = images.statuses(catalogue, await docker_images.images(docker))
+    async with supply.engine() as docker:
+        statuses = supply.statuses(catalogue, await docker_images.images(docker))
     rows = []
     missing = []
     for status in statuses:
@@ -331,7 +331,7 @@ def images_pull(names: tuple[str, ...], *, everything: bool) -> None:
     """Pull the images of languages from their registry."""
     import asyncio
 
-    from wsrunner import images, progress
+    from wsrunner.images import progress, supply
 
     catalogue = _catalogue()
     languages = list(catalogue) if everything else _select(catalogue, names)
@@ -339,9 +339,9 @@ def images_pull(names: tuple[str, ...], *, everything: bool) -> None:
         raise click.UsageError("name a language, or --all")
 
     async def pull() -> None:
-        async with images.engine() as docker:
+        async with supply.engine() as docker:
             with progress.show() as display:
-                await images.pull(docker, languages, display)
+                await supply.pull(docker, languages, display)
 
     asyncio.run(pull())
 
@@ -352,7 +352,7 @@ def images_build(names: tuple[str, ...], *, everything: bool) -> None:
     """Build local images of languages from Debian packages; --all: wherever that is possible."""
     import asyncio
 
-    from wsrunner import images, progress
+    from wsrunner.images import progress, supply
 
     catalogue = _catalogue()
     languages = (
@@ -364,9 +364,9 @@ def images_build(names: tuple[str, ...], *, everything: bool) -> None:
         raise click.UsageError("name a language, or --all")
 
     async def build() -> None:
-        async with images.engine() as docker:
+        async with supply.engine() as docker:
             with progress.show() as display:
-                await images.build(docker, catalogue, languages, display)
+                await supply.build(docker, catalogue, languages, display)
 
     asyncio.run(build())
 
@@ -383,8 +383,8 @@ def images_services(*, local: bool, rebuild: bool, with_deps: bool) -> None:
     """
     import asyncio
 
-    from wsrunner import progress
-    from wsrunner import setup as steps
+    from wsrunner.commands import provision as steps
+    from wsrunner.images import progress
 
     with progress.show() as display:
         chosen = asyncio.run(
@@ -405,8 +405,8 @@ def setup(names: tuple[str, ...], *, with_deps: bool) -> None:
     """
     import asyncio
 
-    from wsrunner import progress
-    from wsrunner import setup as steps
+    from wsrunner.commands import provision as steps
+    from wsrunner.images import progress
 
     catalogue = _catalogue()
     languages = _select(catalogue, names or steps.DEFAULT_LANGUAGES)
@@ -441,7 +441,7 @@ def monitor_command(*, url: str, token: str | None, as_json: bool) -> None:
 
     Ends with Ctrl-C.
     """
-    from wsrunner import dashboard
+    from wsrunner.commands import dashboard
 
     try:
         dashboard.show(url, token, as_json=as_json)

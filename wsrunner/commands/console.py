@@ -26,9 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wsrunner import sources
 from wsrunner.address import DEFAULT_URL
-from wsrunner.client import (
+from wsrunner.client.client import (
     Client,
     ConnectError,
     ConnectionLostError,
@@ -36,7 +35,8 @@ from wsrunner.client import (
     Run,
     RunRefusedError,
 )
-from wsrunner.sources import SourceError
+from wsrunner.commands import sources
+from wsrunner.commands.sources import SourceError
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 

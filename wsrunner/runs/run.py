@@ -28,8 +28,8 @@ from typing import Any, Protocol
 from msgspec import UNSET
 
 from wsrunner import protocol
-from wsrunner.engines import bootstrap
 from wsrunner.engines.base import STDERR, Container, Engine, Frame
+from wsrunner.engines.dialogue import bootstrap
 from wsrunner.errors import (
     DrainingError,
     EngineUnavailableError,
@@ -41,10 +41,10 @@ from wsrunner.errors import (
 )
 from wsrunner.gates.base import Gate, Permit, Ticket
 from wsrunner.languages import Catalogue
-from wsrunner.lines import Batcher, Chunk
-from wsrunner.metrics import Metrics
-from wsrunner.order import KIB, Order, make_order
-from wsrunner.pool import Pool
+from wsrunner.runs.lines import Batcher, Chunk
+from wsrunner.runs.metrics import Metrics
+from wsrunner.runs.order import KIB, Order, make_order
+from wsrunner.runs.pool import Pool
 from wsrunner.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
 from wsrunner.errors import BadMessageError, NoSuchRunError, NotAllowedError, WsrunnerError
-from wsrunner.outlet import Outlet
-from wsrunner.run import Run, Runner, SinkClosedError
+from wsrunner.runs.run import Run, Runner, SinkClosedError
+from wsrunner.serving.outlet import Outlet
 
 EVERY_S = 1.0
 RUNS_KEPT = 200

@@ -19,11 +19,13 @@ from websockets.datastructures import Headers, MultipleValuesError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from wsrunner import asyncapi, metrics, protocol
+from wsrunner import protocol
 from wsrunner.errors import UnknownLanguageError, WsrunnerError
-from wsrunner.run import Runner
+from wsrunner.runs import metrics
+from wsrunner.runs.run import Runner
+from wsrunner.serving import asyncapi
+from wsrunner.serving.static_files import StaticFiles, static_dir
 from wsrunner.settings import Settings
-from wsrunner.static_files import StaticFiles, static_dir
 
 RUN_PATH = "/v1/run"
 MONITOR_PATH = "/v1/monitor"

@@ -45,6 +45,6 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 @cache
 def load() -> tuple[Service, ...]:
     """Read ``services.toml``."""
-    text = resources.files("wsrunner").joinpath("services.toml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("services.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)["service"]
     return tuple(msgspec.convert({"name": key, **table}, Service) for key, table in tables.items())

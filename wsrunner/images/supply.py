@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from wsrunner.debian import Debian
-from wsrunner.engines import docker_images
-from wsrunner.engines.docker_images import Docker, LocalImage
+from wsrunner.engines.docker import images as docker_images
+from wsrunner.engines.docker.images import Docker, LocalImage
 from wsrunner.errors import EngineUnavailableError, ImageMissingError, SetupError
+from wsrunner.images.debian import Debian
+from wsrunner.images.services import Service
 from wsrunner.languages import Catalogue, Language, Recipe, image_base
-from wsrunner.services import Service
 
 if TYPE_CHECKING:
-    from wsrunner.progress import Progress, Task
+    from wsrunner.images.progress import Progress, Task
 
 BUILDS_AT_ONCE = 2
 PULLS_AT_ONCE = 2

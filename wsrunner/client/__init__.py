@@ -1,0 +1,1 @@
+"""The Python client: many runs over one socket."""

@@ -1,0 +1,1 @@
+"""The command ``wsrunner``: arguments, terminal, exit codes."""

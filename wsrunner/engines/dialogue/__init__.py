@@ -1,0 +1,1 @@
+"""What is said between this process and the first process of a container."""

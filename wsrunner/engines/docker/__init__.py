@@ -1,0 +1,1 @@
+"""Docker, or what speaks its API: the only package that imports aiodocker."""

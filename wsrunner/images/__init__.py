@@ -1,0 +1,1 @@
+"""Images of languages and services: pulled, or built here from Debian packages."""

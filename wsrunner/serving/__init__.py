@@ -1,0 +1,1 @@
+"""What answers on the port: sockets and HTTP, access, the pages, the operators' feed."""
