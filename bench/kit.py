@@ -37,6 +37,7 @@ from wsrunner.engines.dialogue import bootstrap
 from wsrunner.engines.docker.engine import LABEL_INSTANCE, DockerEngine
 from wsrunner.protocol import RunRequest
 from wsrunner.runs.order import Order, make_order
+from wsrunner.serving.wire import job_of
 
 KIB = 1024
 MIB = 2**20
@@ -561,7 +562,7 @@ class RawEngine:
     def order(self, **request: Any) -> Order:
         """Return what wsrunner makes of a request."""
         return make_order(
-            msgspec.convert(request, RunRequest),
+            job_of(msgspec.convert(request, RunRequest)),
             catalogue=_catalogue(),
             settings=settings.Settings(),
             present=self.images,

@@ -8,13 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsrunner.engines.base import STDERR, STDOUT, Frame
+from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
 from wsrunner.engines.dialogue import bootstrap
 from wsrunner.engines.dialogue.bootstrap import (
     HEADER_BYTES,
     INLINE_MAX_BYTES,
-    Plan,
-    Report,
     Reports,
 )
 
@@ -65,7 +63,7 @@ def test_marks_are_new_each_time_and_begin_with_a_control_character():
 )
 def test_a_report_that_no_bootstrap_can_have_written_is_none(figures):
     reports = Reports(MARK, tty=True)
-    with pytest.raises(bootstrap.BadReportError):
+    with pytest.raises(BadReportError):
         feed(reports, Frame(STDOUT, MARK + f" run {figures}\n".encode()))
 
 

@@ -19,6 +19,7 @@ from tests.talk import PATIENCE_S
 from wsrunner import languages
 from wsrunner.protocol import File, RunRequest
 from wsrunner.runs.order import make_order
+from wsrunner.serving.wire import job_of
 from wsrunner.settings import Settings
 
 FLOOD = "while True: print('y' * 1000)"
@@ -108,7 +109,7 @@ def start_with(start_server, monkeypatch, tmp_path):
         script = tmp_path / "wsrunner"
         lines = [
             f"#!{sys.executable}",
-            "import wsrunner.runs.run, wsrunner.serving.server",
+            "import wsrunner.runs.memory, wsrunner.serving.server",
             "from wsrunner.commands.main import main",
             *assignments,
             "main()",
@@ -265,7 +266,7 @@ async def test_a_client_that_vanished_is_cut_and_one_that_answers_pings_is_not(s
 
 
 async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(start_with):
-    server = start_with("wsrunner.runs.run.QUEUE_MAX_BYTES = 10_000", slots=1)
+    server = start_with("wsrunner.runs.memory.QUEUE_MAX_BYTES = 10_000", slots=1)
     async with server.talk() as talk:
         await talk.say("run", language="python", code="input()")
         await talk.hear_started()
@@ -283,8 +284,8 @@ async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(st
 def order_of(**fields):
     catalogue = languages.load()
     present = {catalogue.find("python").image: "sha256:0"}
-    request = RunRequest(language="python", **fields)
-    return make_order(request, catalogue=catalogue, settings=Settings(), present=present)
+    job = job_of(RunRequest(language="python", **fields))
+    return make_order(job, catalogue=catalogue, settings=Settings(), present=present)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from wsrunner import protocol, settings
+from wsrunner import settings
+from wsrunner.errors import IdBusyError
 from wsrunner.gates.base import GateState
-from wsrunner.runs.metrics import Metrics
+from wsrunner.runs.events import Exit
 from wsrunner.serving import monitor
+from wsrunner.serving.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wsrunner"
@@ -23,12 +26,17 @@ LAYERS = [
     {"commands", "serving.server"},
     {"commands.sources", "images.supply"},
     {"client", "images"},
-    {"serving.session", "serving.site", "serving.monitor"},
+    {"serving.json_session", "serving.plain_session", "serving.site", "serving.monitor"},
     {"serving"},
+    {"runs.registry"},
     {"runs.run"},
-    {"runs.order", "runs.pool", "runs.metrics"},
+    {"runs.host"},
+    {"runs.order", "runs.pool", "runs.input", "runs.output", "runs.announcer"},
+    {"runs.tasks", "runs.observers", "runs.verdict", "runs.stock"},
+    {"runs.delivery", "runs.lines", "runs.memory"},
     {"runs"},
     {"engines.docker"},
+    {"engines.dialogue.dialogue"},
     {"engines.dialogue", "gates"},
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base"},
@@ -44,7 +52,8 @@ ADAPTERS = {
     "websockets": {
         "serving.server",
         "serving.site",
-        "serving.session",
+        "serving.json_session",
+        "serving.plain_session",
         "serving.outlet",
         "serving.monitor",
         "client.client",
@@ -64,12 +73,12 @@ def read(name: str) -> str:
 
 def test_metrics_md_lists_what_metrics_show():
     metrics = Metrics()
-    exited = protocol.Exit(
-        run="r", stage="run", reason="exited", code=0, signal=None, queued_ms=0, wall_ms=0,
-        cpu_ms=None, memory_kb=None, output_bytes=0, truncated=False,
+    exited = Exit(
+        seq=1, stage="run", reason="exited", code=0, signal=None, queued_s=0, wall_s=0,
+        cpu_s=None, memory_bytes=None, output_bytes=0, truncated=False,
     )  # fmt: skip
-    metrics.count_exit("python", exited)
-    metrics.count_refused("busy")
+    metrics.ended(SimpleNamespace(language="python"), exited)
+    metrics.refused(IdBusyError(""))
     gate = GateState(slots=1, held=0, waiting=0, queue_max=1)
     shown = metrics.render(
         gate=gate, warm={("image", False): 1}, pool_hits=0, pool_misses=0

@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.talk import PATIENCE_S
-from wsrunner.protocol import Exit
+from wsrunner.runs.events import Exit
 from wsrunner.serving.monitor import MINUTES_KEPT, Monitor
 
 
@@ -76,20 +76,24 @@ async def test_a_bad_command_is_an_error_and_the_feed_goes_on(server, message):
         await hear(connection, "state")
 
 
-def ended(**fields):
-    return Exit(run="r", stage="run", reason="exited", code=0, **fields)
+def ended(queued_s):
+    return Exit(
+        seq=1, stage="run", reason="exited", code=0, signal=None, queued_s=queued_s, wall_s=0.0,
+        cpu_s=None, memory_bytes=None, output_bytes=0, truncated=False,
+    )  # fmt: skip
 
 
 def test_minutes_are_summed_up_and_the_last_hour_is_whole(monkeypatch):
     now = [1_000_000.0]
     monkeypatch.setattr("wsrunner.serving.monitor.time", SimpleNamespace(time=lambda: now[0]))
-    runner = SimpleNamespace(on_ended=None)
-    monitor = Monitor(runner)
+    host = SimpleNamespace(observers=[])
+    monitor = Monitor(SimpleNamespace(host=host))
+    assert host.observers == [monitor]
     for minute in range(70):
         now[0] = 1_000_020.0 + 60 * minute
         for queued_ms in range(minute):
-            run = SimpleNamespace(run_id="r", language="python", first_output_ms=float(minute))
-            runner.on_ended(run, ended(queued_ms=float(queued_ms)))
+            run = SimpleNamespace(run_id="r", language="python", first_output_s=minute / 1e3)
+            monitor.ended(run, ended(queued_ms / 1e3))
     minutes = monitor._minutes(now[0])
     assert [minute.runs for minute in minutes] == list(range(10, 70))
     assert [minute.first_output_ms_p50 for minute in minutes] == list(range(10, 70))

@@ -1,12 +1,13 @@
-"""The engine's contract: start a container, talk to it, learn how it ended.
+"""The engine's contract: start a container, give it a plan, take its output and reports.
 
-Owns the interface between runs and container engines. Must not import any engine.
+Owns the interface between runs and container engines. Must not import any engine. How a container
+is told its plan, and how its reports travel, is each engine's own business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
 
 STDOUT = 1
@@ -47,10 +48,72 @@ class Box:
     disk_bytes: int
 
 
-class Container(Protocol):
-    """A started container that waits for a request on its stdin, then runs it.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a container is to do: files to write, then stages to run.
 
-    Who got it from `Engine.start` must `destroy` it.
+    Attributes:
+        files: Relative name → content; the names are checked by `protocol`.
+        build: Shell lines, run one after the other until one fails; none for no build stage.
+        run: The run command's shell line.
+        shell: Whether `run` needs a shell even if it looks simple (``exit 3``, ``cd x``).
+        args: Appended to the run command, each one argument.
+        live_env: The catalogue's variables, which make lines come live.
+        env: The client's variables, for build and run.
+        wall_s: Seconds after which the container ends itself if the server has died.
+        cpu_s: CPU seconds that each process may use.
+        window: (columns, rows) of a terminal run, else None.
+    """
+
+    files: Mapping[str, bytes]
+    build: Sequence[str]
+    run: str
+    wall_s: float
+    cpu_s: float
+    shell: bool = False
+    args: Sequence[str] = ()
+    live_env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    window: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a stage ended, from inside the container.
+
+    Attributes:
+        stage: ``build`` or ``run``.
+        code: Exit code, 0 to 255; None if a signal ended it.
+        signal: Number of the signal that ended it, else None.
+        cpu_s: CPU time of the container during the stage; None where the runtime does not tell.
+        peak_bytes: Peak memory of the container so far, its tmpfs included; None likewise.
+        oom_kills: Processes killed so far because memory ran out.
+    """
+
+    stage: str
+    code: int | None
+    signal: int | None
+    cpu_s: float | None
+    peak_bytes: int | None
+    oom_kills: int
+
+
+class Ready(NamedTuple):
+    """A terminal is as the program is to find it: from now on input reaches the program."""
+
+
+Item = Frame | Ready | Report
+"""What `Container.read` returns."""
+
+
+class BadReportError(Exception):
+    """A report that the bootstrap can't have written: the program has tampered with it."""
+
+
+class Container(Protocol):
+    """A started container that waits for its one plan, then carries it out.
+
+    Who got it from `Engine.start` must `destroy` it. First `begin`, then everything else.
     """
 
     @property
@@ -60,19 +123,29 @@ class Container(Protocol):
 
     @property
     def alive(self) -> bool:
-        """False once the engine closed the attach stream: no run can start in it."""
+        """False once it has ended or been cut off: no run can start in it."""
+        ...
+
+    def begin(self, plan: Plan) -> None:
+        """Give it what it is to do; once. Never blocks.
+
+        Without a terminal the program's input may be written at once; with one, only after `Ready`.
+
+        Raises:
+            EngineUnavailableError: It has ended.
+        """
         ...
 
     @property
     def unread_stdin_bytes(self) -> int:
-        """Bytes written here that have not left this process."""
+        """Bytes written here, the plan included, that have not left this process."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Queue bytes for the container's stdin; never blocks, see `drain`.
+        """Queue bytes for the program's stdin; never blocks, see `drain`.
 
         Raises:
-            EngineUnavailableError: The attach stream is closed.
+            EngineUnavailableError: It has ended.
         """
         ...
 
@@ -81,19 +154,21 @@ class Container(Protocol):
         ...
 
     def write_eof(self) -> None:
-        """Close the container's stdin after what was written. Idempotent."""
+        """End the program's stdin after what was written. Idempotent; a terminal gets a ^D each."""
         ...
 
-    async def read(self, timeout_s: float | None = None) -> Sequence[Frame]:
-        """Return all output that has come, at least one frame; nothing at the end of the stream.
+    async def read(self, timeout_s: float | None = None) -> Sequence[Item]:
+        """Return what has come, in order and at least one item; nothing at the container's end.
 
-        While nobody reads, the program's writes block after less than a megabyte.
+        A stage's report comes after all of its output, the build's before the run's. While nobody
+        reads, the program's writes block after less than a megabyte.
 
         Args:
             timeout_s: Give up after so many seconds; None waits for ever.
 
         Raises:
             TimeoutError: Nothing came in `timeout_s`.
+            BadReportError: Nothing that the container says can be believed any more.
 
         Cancelling is safe: no output is lost.
         """

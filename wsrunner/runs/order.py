@@ -1,6 +1,6 @@
-"""What a request asks for, checked: an order that a run can carry out.
+"""What a job asks for, checked: an order that a run can carry out.
 
-Owns the merge of a client's request with the catalogue, the server's limits and the images that are
+Owns the merge of a job with the catalogue, the server's limits and the images that are
 present. Pure: no I/O.
 """
 
@@ -11,13 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import UNSET
-
-from wsrunner import protocol
-from wsrunner.engines.base import Box
-from wsrunner.engines.dialogue.bootstrap import Plan
+from wsrunner.engines.base import Box, Plan
 from wsrunner.errors import ImageMissingError, LimitOutOfRangeError
 from wsrunner.languages import Catalogue, Language
+from wsrunner.runs.job import Job, Limits
 from wsrunner.settings import Settings
 
 MEMORY_MIN_MB = 16
@@ -29,7 +26,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request that has been checked: all that a run needs to know.
+    """A job that has been checked: all that a run needs to know.
 
     Attributes:
         language: The catalogue's id.
@@ -58,46 +55,46 @@ class Order:
 
 
 def make_order(
-    request: protocol.RunRequest,
+    job: Job,
     *,
     catalogue: Catalogue,
     settings: Settings,
     present: Mapping[str, str],
 ) -> Order:
-    """Check a request and say what is to be run.
+    """Check a job and say what is to be run.
 
     Args:
-        request: As decoded.
+        job: What is asked for; its texts, names and sizes have been checked.
         catalogue: The languages.
         settings: The server's limits.
         present: The engine's images, by name with tag.
 
     Raises:
-        UnknownLanguageError, LimitOutOfRangeError, ImageMissingError, BadMessageError: It can't be
-            run; the message says why.
+        UnknownLanguageError, LimitOutOfRangeError, ImageMissingError: It can't be run; the message
+            says why.
     """
-    language = catalogue.find(request.language)
-    limits = _limits(request.limits, settings)
-    files = _files(request, language)
+    language = catalogue.find(job.language)
+    limits = _limits(job.limits, settings)
+    files = {language.file: job.code or b""} if job.files is None else job.files
     image = choose_image(language, present)
     commands = language.commands(list(files))
     plan = Plan(
         files=files,
         build=commands.build,
-        run=commands.run if request.command is UNSET else request.command,
-        shell=request.command is not UNSET,
+        run=commands.run if job.command is None else job.command,
+        shell=job.command is not None,
         wall_s=limits.wall_s,
         cpu_s=limits.cpu_s,
-        args=request.args,
+        args=job.args,
         live_env=language.env,
-        env=request.env,
-        window=None if request.tty is UNSET else (request.tty.columns, request.tty.rows),
+        env=job.env,
+        window=job.window,
     )
     return Order(
         language=language.id,
-        box=limits.box(image, tty=request.tty is not UNSET),
+        box=limits.box(image, tty=job.window is not None),
         plan=plan,
-        stdin=None if request.stdin is UNSET else request.stdin.encode(),
+        stdin=job.stdin,
         output_max_bytes=limits.output_bytes,
     )
 
@@ -123,8 +120,8 @@ class _Limits:
         )
 
 
-def _limits(asked: protocol.Limits, settings: Settings) -> _Limits:
-    """Merge a client's limits with the server's.
+def _limits(asked: Limits, settings: Settings) -> _Limits:
+    """Merge a job's limits with the server's.
 
     Raises:
         LimitOutOfRangeError: One is above the server's, or below what a run needs at all.
@@ -133,7 +130,7 @@ def _limits(asked: protocol.Limits, settings: Settings) -> _Limits:
     def pick(name: str, least: float, unit: str) -> Any:
         most = getattr(settings, name)
         value = getattr(asked, name)
-        if value is UNSET:
+        if value is None:
             return most
         if not least <= value <= most:
             raise LimitOutOfRangeError(
@@ -163,8 +160,8 @@ def _shown(value: float) -> str:
 
 
 def default_box(settings: Settings, image: str) -> Box:
-    """Return the container of a run that asks for no limits of its own: the one to keep warm."""
-    return _limits(protocol.Limits(), settings).box(image, tty=False)
+    """Return the container of a job that asks for no limits of its own: the one to keep warm."""
+    return _limits(Limits(), settings).box(image, tty=False)
 
 
 def choose_image(language: Language, present: Mapping[str, str]) -> str:
@@ -184,13 +181,3 @@ def choose_image(language: Language, present: Mapping[str, str]) -> str:
             path="$.language",
         )
     return image
-
-
-def _files(request: protocol.RunRequest, language: Language) -> dict[str, bytes]:
-    if request.files is UNSET:
-        assert request.code is not UNSET
-        return {language.file: request.code.encode()}
-    return {
-        file.name: protocol.content_bytes(file.content, file.base64, f"$.files[{index}]")
-        for index, file in enumerate(request.files)
-    }

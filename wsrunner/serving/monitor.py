@@ -22,8 +22,12 @@ from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
 from wsrunner.errors import BadMessageError, NoSuchRunError, NotAllowedError, WsrunnerError
-from wsrunner.runs.run import Run, Runner, SinkClosedError
+from wsrunner.runs.delivery import ReaderGoneError
+from wsrunner.runs.events import Exit
+from wsrunner.runs.observers import Facts, Observer
+from wsrunner.runs.registry import Registry
 from wsrunner.serving.outlet import Outlet
+from wsrunner.serving.wire import milliseconds
 
 EVERY_S = 1.0
 RUNS_KEPT = 200
@@ -123,16 +127,17 @@ _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()
 
 
-class Monitor:
+class Monitor(Observer):
     """The record of this process, and the sockets that follow it.
 
     Args:
-        runner: Whose runs are shown; their ends are taken from `runner.on_ended`.
+        registry: Whose runs are shown; it observes their ends.
         may_command: Whether those who watch may cancel runs and change the slots, too.
     """
 
-    def __init__(self, runner: Runner, *, may_command: bool = True) -> None:
-        self._runner = runner
+    def __init__(self, registry: Registry, *, may_command: bool = True) -> None:
+        self._registry = registry
+        self._host = registry.host
         self._may_command = may_command
         self._recent: deque[EndedRun] = deque(maxlen=RUNS_KEPT)
         # Minutes that are over, and the one that is not: its beginning, its runs.
@@ -140,9 +145,11 @@ class Monitor:
         self._minute = 0
         self._runs: list[EndedRun] = []
         self._followers: set[asyncio.Queue[EndedRun]] = set()
-        runner.on_ended = self._ended
+        registry.host.observers.append(self)
 
-    def _ended(self, run: Run, event: protocol.Exit) -> None:
+    def ended(self, run: Facts, event: Exit) -> None:
+        """See `Observer`: keep the run's figures, and tell those who follow."""
+        first_s = run.first_output_s
         ended = EndedRun(
             run=run.run_id,
             language=run.language,
@@ -151,9 +158,9 @@ class Monitor:
             reason=event.reason,
             code=event.code,
             signal=event.signal,
-            queued_ms=event.queued_ms,
-            wall_ms=event.wall_ms,
-            first_output_ms=run.first_output_ms,
+            queued_ms=milliseconds(event.queued_s),
+            wall_ms=milliseconds(event.wall_s),
+            first_output_ms=None if first_s is None else milliseconds(first_s),
         )
         self._recent.append(ended)
         self._turn_minute(ended.at)
@@ -165,10 +172,10 @@ class Monitor:
 
     async def state(self, *, recent: bool) -> State:
         """Return everything at this moment, with the last runs if asked for."""
-        runner, pool, error, gate = self._runner, self._runner.pool, None, None
+        host, pool, error, gate = self._host, self._host.pool, None, None
         try:
-            await runner.engine.ping()
-            gate = await runner.gate.state()
+            await host.engine.ping()
+            gate = await host.gate.state()
         except WsrunnerError as exc:
             error = exc.message
         now = time.time()
@@ -189,10 +196,10 @@ class Monitor:
             ],
             pool_hits=pool.hits,
             pool_misses=pool.misses,
-            draining=runner.draining,
+            draining=host.draining,
             live=[
                 LiveRun(run=run.run_id, language=run.language, stage=run.stage, age_s=run.age_s())
-                for run in list(runner.live.values())[:RUNS_KEPT]
+                for run in list(self._registry.live.values())[:RUNS_KEPT]
             ],
             minutes=self._minutes(now),
             error=error,
@@ -219,7 +226,7 @@ class Monitor:
 
     async def converse(self, connection: ServerConnection) -> None:
         """Serve one operator's socket until it closes."""
-        outlet = Outlet(connection, self._runner.settings.slow_client_s)
+        outlet = Outlet(connection, self._host.settings.slow_client_s)
         queue: asyncio.Queue[EndedRun] = asyncio.Queue(RUNS_KEPT)
         self._followers.add(queue)
         feed = asyncio.create_task(self._feed(outlet, queue))
@@ -229,12 +236,12 @@ class Monitor:
                     await self._obey(message)
                 except WsrunnerError as exc:
                     await outlet.send(protocol.encode(protocol.error_event(exc)), text=True)
-        except (ConnectionClosed, SinkClosedError):
+        except (ConnectionClosed, ReaderGoneError):
             pass
         finally:
             self._followers.discard(queue)
             feed.cancel()
-            with contextlib.suppress(asyncio.CancelledError, SinkClosedError):
+            with contextlib.suppress(asyncio.CancelledError, ReaderGoneError):
                 await feed
 
     async def _feed(self, outlet: Outlet, queue: asyncio.Queue[EndedRun]) -> None:
@@ -266,12 +273,12 @@ class Monitor:
             )
         match command:
             case CancelRun(run=run_id):
-                run = self._runner.live.get(run_id)
+                run = self._registry.live.get(run_id)
                 if run is None:
                     raise NoSuchRunError(f"no run {run_id!r} is live on this replica", path="$.run")
                 run.end("cancelled")
             case SetSlots(slots=slots):
-                await self._runner.gate.resize(slots)
+                await self._host.gate.resize(slots)
 
 
 def _summary(at: int, runs: list[EndedRun]) -> Minute:

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from wsrunner import protocol
-from wsrunner.runs.run import SinkClosedError
+from wsrunner.runs.delivery import ReaderGoneError
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +76,16 @@ class Outlet:
         """Send one message, as text (then it is UTF-8) or binary; waits while the client is behind.
 
         Raises:
-            SinkClosedError: The client is gone, or has just been dropped.
+            ReaderGoneError: The client is gone, or has just been dropped.
         """
         try:
             async with asyncio.timeout(self._slow_client_s):
                 await self._connection.send(message, text=text)
         except ConnectionClosed as exc:
-            raise SinkClosedError from exc
+            raise ReaderGoneError from exc
         except TimeoutError as exc:
             await self.drop()
-            raise SinkClosedError from exc
+            raise ReaderGoneError from exc
 
     async def close(self, code: int, reason: str) -> None:
         """Close in order, waiting for the client's half; after a while without."""

@@ -30,15 +30,19 @@ from wsrunner.errors import (
     WsrunnerError,
 )
 from wsrunner.gates import open_gate
+from wsrunner.runs.host import Host
+from wsrunner.runs.job import Principal
 from wsrunner.runs.order import KIB, MIB, default_box
 from wsrunner.runs.pool import Pool
-from wsrunner.runs.run import Runner
+from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
 from wsrunner.serving import site
+from wsrunner.serving.json_session import JsonSession
+from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.outlet import Connection
+from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
-from wsrunner.serving.session import JsonSession, PlainSession
 from wsrunner.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -133,31 +137,35 @@ async def open_server(
 
         most = min(settings.warm_max, settings.warm_memory_mb * MIB // SPARE_BYTES)
         pool = await stack.enter_async_context(Pool(engine, most=most, floors=floors))
-        runner = Runner(
-            settings=settings,
-            catalogue=catalogue,
-            gate=gate,
-            engine=engine,
-            engine_name=engine_name,
-            pool=pool,
+        registry = Registry(
+            Host(
+                settings=settings,
+                catalogue=catalogue,
+                gate=gate,
+                engine=engine,
+                engine_name=engine_name,
+                pool=pool,
+            )
         )
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
-        server = await _listen(settings, runner, listener)
+        server = await _listen(settings, registry, listener)
         silence_s = max(SILENCE_S, 2 * settings.slow_client_s)
         watch = asyncio.create_task(_cut_silent(server, silence_s), name="silent clients")
         stack.push_async_callback(_cancelled, watch)
         stack.push_async_callback(
-            _drain, server, runner, settings.drain_s, hurry or asyncio.Event()
+            _drain, server, registry, settings.drain_s, hurry or asyncio.Event()
         )
         yield host, port
 
 
-async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -> Server:
-    pages = site.Site(settings, runner)
+async def _listen(settings: Settings, registry: Registry, listener: socket.socket) -> Server:
+    metrics = Metrics()
+    registry.host.observers.append(metrics)
+    pages = site.Site(settings, registry.host, metrics)
     rate = RateLimiter(settings.runs_per_minute)
     guarded = settings.operator_token or settings.token or site.is_loopback(settings.host)
-    monitor = Monitor(runner, may_command=bool(guarded))
+    monitor = Monitor(registry, may_command=bool(guarded))
 
     async def process_request(_: ServerConnection, request: Request) -> Response | None:
         return await pages.respond(request)
@@ -168,14 +176,14 @@ async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -
         # The headers, 2.4 KB, are done with; the connection may stay for hours.
         connection.request.headers.clear()
         connection.response = None
-        client = str(connection.remote_address[0])
+        principal = Principal(client=str(connection.remote_address[0]))
         if path == site.MONITOR_PATH:
             await monitor.converse(connection)
         elif path == site.RUN_PATH:
-            await JsonSession(connection, runner, rate, client).converse()
+            await JsonSession(connection, registry, rate, principal).converse()
         else:
             language = path.removeprefix(f"{site.RUN_PATH}/")
-            await PlainSession(connection, runner, rate, client, language).converse()
+            await PlainSession(connection, registry, rate, principal, language).converse()
 
     return await listen(
         converse,
@@ -195,22 +203,19 @@ async def _listen(settings: Settings, runner: Runner, listener: socket.socket) -
     )
 
 
-async def _drain(server: Server, runner: Runner, drain_s: float, hurry: asyncio.Event) -> None:
+async def _drain(server: Server, registry: Registry, drain_s: float, hurry: asyncio.Event) -> None:
     """Let live runs end, then end them; then close every socket with 1001."""
-    runner.draining = True
-    for run in list(runner.live.values()):
-        if not run.admitted:
-            run.end("draining")
+    registry.host.draining = True
+    registry.end("draining", waiting_only=True)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + drain_s
-    while runner.live and loop.time() < deadline and not hurry.is_set():
+    while registry.live and loop.time() < deadline and not hurry.is_set():
         await asyncio.sleep(0.02)
-    for run in list(runner.live.values()):
-        run.end("draining")
+    registry.end("draining")
     # Each has a grace to report and be removed.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(5):
-            while runner.live:
+            while registry.live:
                 await asyncio.sleep(0.02)
     server.close(code=1001, reason="the server is stopping")
     # A client that reads nothing never takes its close frame.

@@ -21,9 +21,9 @@ from websockets.typing import Subprotocol
 
 from wsrunner import protocol
 from wsrunner.errors import UnknownLanguageError, WsrunnerError
-from wsrunner.runs import metrics
-from wsrunner.runs.run import Runner
+from wsrunner.runs.host import Host
 from wsrunner.serving import asyncapi
+from wsrunner.serving.metrics import CONTENT_TYPE, Metrics
 from wsrunner.serving.static_files import StaticFiles, static_dir
 from wsrunner.settings import Settings
 
@@ -56,12 +56,14 @@ class Site:
 
     Args:
         settings: Token, origins and address.
-        runner: What the lists and checks are read from.
+        host: What the lists and checks are read from.
+        metrics: What ``/metrics`` shows.
     """
 
-    def __init__(self, settings: Settings, runner: Runner) -> None:
+    def __init__(self, settings: Settings, host: Host, metrics: Metrics) -> None:
         self._settings = settings
-        self._runner = runner
+        self._host = host
+        self._metrics = metrics
         self._files = StaticFiles(static_dir())
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
 
@@ -97,12 +99,12 @@ class Site:
             )
         if not self._token_given(request, path):
             return _unauthorized()
-        if self._runner.draining:
+        if self._host.draining:
             # A balancer then tries the next replica; an open socket it could not move.
             return _error(503, "draining", "the server is stopping")
         if path.startswith(f"{RUN_PATH}/"):
             try:
-                self._runner.catalogue.find(path.removeprefix(f"{RUN_PATH}/"))
+                self._host.catalogue.find(path.removeprefix(f"{RUN_PATH}/"))
             except UnknownLanguageError as exc:
                 return _error(404, exc.code, exc.message)
         return None
@@ -146,7 +148,7 @@ class Site:
             response = _error(426, "upgrade_required", f"{path[:100]} speaks WebSocket only")
             response.headers["Upgrade"] = "websocket"
             return response
-        guarded = {"/v1/languages": self._languages, "/metrics": self._metrics}
+        guarded = {"/v1/languages": self._languages, "/metrics": self._figures}
         if path not in guarded:
             return _error(404, "not_found", f"there is nothing at {path[:100]}")
         return await guarded[path]() if self._token_given(request, path) else _unauthorized()
@@ -162,31 +164,31 @@ class Site:
         return self._file(request, path)
 
     async def _ready(self) -> Response:
-        if self._runner.draining:
+        if self._host.draining:
             return _error(503, "draining", "the server is stopping")
         try:
-            await self._runner.engine.ping()
-            await self._runner.gate.state()
+            await self._host.engine.ping()
+            await self._host.gate.state()
         except WsrunnerError as exc:
             return _error(503, exc.code, exc.message)
         return _json(200, {"status": "ready"})
 
-    async def _metrics(self) -> Response:
-        pool = self._runner.pool
+    async def _figures(self) -> Response:
+        pool = self._host.pool
         gate = None
         with contextlib.suppress(WsrunnerError):
-            gate = await self._runner.gate.state()
-        text = self._runner.metrics.render(
+            gate = await self._host.gate.state()
+        text = self._metrics.render(
             gate=gate, warm=pool.sizes(), pool_hits=pool.hits, pool_misses=pool.misses
         )
-        return _response(200, text, metrics.CONTENT_TYPE)
+        return _response(200, text, CONTENT_TYPE)
 
     async def _languages(self) -> Response:
         try:
-            present = await self._runner.engine.images()
+            present = await self._host.engine.images()
         except WsrunnerError as exc:
             return _error(503, exc.code, exc.message)
-        listed = [language.facts(present) for language in self._runner.catalogue]
+        listed = [language.facts(present) for language in self._host.catalogue]
         return _json(200, listed)
 
     def _file(self, request: Request, path: str) -> Response:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-from wsrunner.engines.base import STDERR, STDOUT, Frame
+from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
 
 INLINE_MAX_BYTES = 64 * 1024
 """Files up to this size travel inside the script; larger ones and those with NUL cost a `head`."""
@@ -24,56 +22,6 @@ HELD_MAX_BYTES = 1024 * 1024
 """Output held back behind one stream's mark until the other stream shows its own."""
 REPORT_MAX_BYTES = 256
 _SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,+@%^- ")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a container is to do: files to write, then stages to run.
-
-    Attributes:
-        files: Relative name → content; the names are checked by `protocol`.
-        build: Shell lines, run one after the other until one fails; none for no build stage.
-        run: The run command's shell line.
-        shell: Whether `run` needs a shell even if it looks simple (``exit 3``, ``cd x``).
-        args: Appended to the run command, each one argument.
-        live_env: The catalogue's variables, which make lines come live.
-        env: The client's variables, for build and run.
-        wall_s: Seconds after which the container ends itself if the server has died.
-        cpu_s: CPU seconds that each process may use.
-        window: (columns, rows) of a terminal run, else None.
-    """
-
-    files: Mapping[str, bytes]
-    build: Sequence[str]
-    run: str
-    wall_s: float
-    cpu_s: float
-    shell: bool = False
-    args: Sequence[str] = ()
-    live_env: Mapping[str, str] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
-    window: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a stage ended, from inside the container.
-
-    Attributes:
-        stage: ``build`` or ``run``; ``ready`` when a terminal can take the program's input.
-        code: Exit code, 0 to 255; None if a signal ended it.
-        signal: Number of the signal that ended it, else None.
-        cpu_s: CPU time of the container during the stage; None where the runtime does not tell.
-        peak_bytes: Peak memory of the container so far, its tmpfs included; None likewise.
-        oom_kills: Processes killed so far because memory ran out.
-    """
-
-    stage: str
-    code: int | None
-    signal: int | None
-    cpu_s: float | None
-    peak_bytes: int | None
-    oom_kills: int
 
 
 def new_mark() -> bytes:
@@ -141,10 +89,6 @@ def _as_text(content: bytes) -> str | None:
         return None
 
 
-class BadReportError(Exception):
-    """A report that the bootstrap can't have written: the program has found the mark."""
-
-
 class Reports:
     """Takes the reports out of the output.
 
@@ -187,8 +131,9 @@ class Reports:
         return items
 
     def rest(self) -> list[Frame]:
-        """Return what was held back, when the streams have ended without a report."""
-        return [Frame(stream, held) for stream, held in self._held.items() if held]
+        """Return what was held back, when the streams have ended without a report; once."""
+        held, self._held = self._held, dict.fromkeys(self._streams, b"")
+        return [Frame(stream, data) for stream, data in held.items() if data]
 
     def _scan(self, stream: int, items: list[Frame | Report]) -> None:
         data = self._held[stream]

@@ -1,7 +1,8 @@
 """The Docker engine: containers through aiodocker, their output from the attach stream.
 
-With `docker_images` the only module that imports aiodocker. Formats and options are those of the
-Docker Engine API 1.41 (Docker 20.10 and later). Must not know about runs, languages or sockets.
+With `images` the only module that imports aiodocker. Formats and options are those of the
+Docker Engine API 1.41 (Docker 20.10 and later). What is said with a container's first process is
+`dialogue`'s. Must not know about runs, languages or sockets.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from importlib import resources
 from typing import Any, Self
 
 import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
-from wsrunner.engines.base import STDERR, STDOUT, Box, Frame
+from wsrunner.engines.base import STDERR, STDOUT, Box, Frame, Item, Plan
+from wsrunner.engines.dialogue.dialogue import Dialogue, first_process, stand_in
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
 
 log = logging.getLogger(__name__)
@@ -50,19 +51,8 @@ REMOVAL_POLL_MAX_S = 0.5
 SWEEP_AGE_S = 300
 RETRY_AFTER_S = 2.0
 
-_STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
-"""What the bootstrap takes for signals that it can't trap, or that the terminal's keys send."""
-
 _NOT_FOUND = 404
 _HEADER = struct.Struct(">BxxxL")
-_LAUNCH = (
-    'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$1" wsrunner "$2"; done'
-)
-_BOOTSTRAP = (
-    resources.files("wsrunner.engines.dialogue")
-    .joinpath("bootstrap.sh")
-    .read_text(encoding="utf-8")
-)
 
 
 @contextlib.asynccontextmanager
@@ -195,6 +185,7 @@ class DockerContainerSession:
         self._tty = tty
         self._stream: Any = None
         self._reader: _FrameReader | None = None  # until it is attached
+        self._dialogue: Dialogue | None = None  # until it has a plan
         self._eof = False
         self._destroyed: asyncio.Task[None] | None = None
 
@@ -246,6 +237,12 @@ class DockerContainerSession:
         async with asyncio.timeout(READY_S):
             await self._attached.read(None)
 
+    def begin(self, plan: Plan) -> None:
+        """See `Container.begin`."""
+        assert self._dialogue is None, "a container has one plan"
+        self._dialogue = Dialogue(plan)
+        self.write(self._dialogue.request)
+
     def write(self, data: bytes) -> None:
         """See `Container.write`."""
         transport = self._transport
@@ -271,14 +268,21 @@ class DockerContainerSession:
             self._eof = True
             transport.write_eof()
 
-    async def read(self, timeout_s: float | None = None) -> Sequence[Frame]:
+    async def read(self, timeout_s: float | None = None) -> Sequence[Item]:
         """See `Container.read`."""
-        return await self._attached.read(timeout_s)
+        assert self._dialogue is not None, "begin comes first"
+        while True:
+            frames = await self._attached.read(timeout_s)
+            if not frames:
+                return self._dialogue.rest()
+            # Bytes that may be the beginning of a mark are no items yet.
+            if items := self._dialogue.take(frames):
+                return items
 
     async def signal(self, name: str) -> None:
         """See `Container.signal`."""
         async with _asked(f"send {name}"):
-            await self._container.kill(signal=_STAND_INS.get(name, name))
+            await self._container.kill(signal=stand_in(name))
 
     async def resize(self, columns: int, rows: int) -> None:
         """See `Container.resize`."""
@@ -435,8 +439,7 @@ class DockerEngine:
         own = f"uid={USER_ID},gid={USER_ID},mode=0755"
         return {
             "Image": box.image,
-            "Entrypoint": ["sh", "-c", _LAUNCH, "wsrunner"],
-            "Cmd": [_BOOTSTRAP, "tty" if box.tty else "pipes"],
+            "Entrypoint": first_process(tty=box.tty),
             "User": f"{USER_ID}:{USER_ID}",
             "WorkingDir": WORK_DIR,
             "Env": [f"HOME={WORK_DIR}", "LANG=C.UTF-8", *(["TERM=xterm-256color"] * box.tty)],

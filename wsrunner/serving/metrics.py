@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from wsrunner.errors import WsrunnerError
 from wsrunner.gates.base import GateState
-from wsrunner.protocol import Exit
+from wsrunner.runs.events import Exit
+from wsrunner.runs.observers import Facts, Observer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUEUED_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -42,7 +44,7 @@ class _Histogram:
         return rows
 
 
-class Metrics:
+class Metrics(Observer):
     """Counts of what happened since the start."""
 
     def __init__(self) -> None:
@@ -52,16 +54,16 @@ class Metrics:
         self._queued = _Histogram(QUEUED_BUCKETS_S)
         self._wall = _Histogram(WALL_BUCKETS_S)
 
-    def count_exit(self, language: str, event: Exit) -> None:
+    def ended(self, run: Facts, event: Exit) -> None:
         """Count a run that ended."""
-        self._runs[language, event.reason] += 1
+        self._runs[run.language, event.reason] += 1
         self._output_bytes += event.output_bytes
-        self._queued.observe(event.queued_ms / 1e3)
-        self._wall.observe(event.wall_ms / 1e3)
+        self._queued.observe(event.queued_s)
+        self._wall.observe(event.wall_s)
 
-    def count_refused(self, code: str) -> None:
+    def refused(self, error: WsrunnerError) -> None:
         """Count a run that was not accepted, by the wire's error code."""
-        self._refused[code] += 1
+        self._refused[error.code] += 1
 
     def render(
         self,

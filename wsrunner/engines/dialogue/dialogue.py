@@ -1,0 +1,78 @@
+"""One container's dialogue: its plan goes in as a request, its output comes out with the reports.
+
+Owns what an engine needs beside its streams. Pure: no I/O. The words of it are `bootstrap`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+
+from wsrunner.engines.base import BadReportError, Frame, Item, Plan, Ready, Report
+from wsrunner.engines.dialogue import bootstrap
+
+_LAUNCH = (
+    'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$1" wsrunner "$2"; done'
+)
+_BOOTSTRAP = resources.files(__package__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
+_STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
+"""What the bootstrap takes for signals that it can't trap, or that the terminal's keys send."""
+
+
+def first_process(*, tty: bool) -> list[str]:
+    """Return the words of a container's first process: the bootstrap in bash, else in sh."""
+    return ["sh", "-c", _LAUNCH, "wsrunner", _BOOTSTRAP, "tty" if tty else "pipes"]
+
+
+def stand_in(signal: str) -> str:
+    """Return the signal to send to the first process so that the program gets `signal`."""
+    return _STAND_INS.get(signal, signal)
+
+
+class Dialogue:
+    """What is said with one container about its one plan.
+
+    Args:
+        plan: What it is to do.
+
+    Attributes:
+        request: What goes to the first process's stdin; the program's input follows it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        mark = bootstrap.new_mark()
+        self.request = bootstrap.encode(plan, mark)
+        self._reports = bootstrap.Reports(mark, tty=plan.window is not None)
+        self._stages = ["build", "run"] if plan.build else ["run"]
+        self._ready = plan.window is None
+
+    def take(self, frames: Iterable[Frame]) -> list[Item]:
+        """Return what the frames bring, reports among the output; nothing if that is not clear yet.
+
+        Raises:
+            BadReportError: Not what the bootstrap can have said.
+        """
+        return [
+            item if isinstance(item, Frame) else self._checked(item)
+            for frame in frames
+            for item in self._reports.feed(frame)
+        ]
+
+    def rest(self) -> list[Frame]:
+        """Return output that was held back, when the streams have ended; once."""
+        return self._reports.rest()
+
+    def _checked(self, report: Report) -> Ready | Report:
+        """Let a report pass if it is the next that can come.
+
+        Raises:
+            BadReportError: It is not.
+        """
+        if report.stage == "ready" and not self._ready:
+            self._ready = True
+            return Ready()
+        if not self._stages or report.stage != self._stages[0]:
+            awaited = self._stages[0] if self._stages else "nothing"
+            raise BadReportError(f"a report of {report.stage!r} where {awaited!r} was to come")
+        del self._stages[0]
+        return report

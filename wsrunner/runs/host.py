@@ -1,0 +1,87 @@
+"""What all runs of this process share: gate, engine, pool, limits, and who hears of them.
+
+Owns the queue's memory and the observers; the rest is lent. Must not import websockets.
+"""
+
+from __future__ import annotations
+
+from wsrunner.engines.base import Engine
+from wsrunner.errors import DrainingError, WsrunnerError
+from wsrunner.gates.base import Gate
+from wsrunner.languages import Catalogue
+from wsrunner.runs.events import Exit
+from wsrunner.runs.job import Job
+from wsrunner.runs.memory import QueueMemory
+from wsrunner.runs.observers import Facts, Observer, RunLog
+from wsrunner.runs.order import Order, make_order
+from wsrunner.runs.pool import Pool
+from wsrunner.settings import Settings
+
+DRAIN_RETRY_S = 5.0
+
+
+class Host:
+    """What runs run with.
+
+    Args:
+        settings: The server's.
+        catalogue: The languages.
+        gate: Admits runs.
+        engine: Runs them.
+        engine_name: The gate's name for it.
+        pool: Lends the engine's containers.
+
+    Attributes:
+        draining: Set it to take no new runs.
+        observers: Hear of every run; add to them before the first.
+        queue_memory: What all waiting runs keep.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        catalogue: Catalogue,
+        gate: Gate,
+        engine: Engine,
+        engine_name: str,
+        pool: Pool,
+    ) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.gate = gate
+        self.engine = engine
+        self.engine_name = engine_name
+        self.pool = pool
+        self.queue_memory = QueueMemory()
+        self.observers: list[Observer] = [RunLog()]
+        self.draining = False
+
+    async def order(self, job: Job) -> Order:
+        """Check a job against the catalogue, the limits and the images that are there.
+
+        Raises:
+            DrainingError, UnknownLanguageError, LimitOutOfRangeError, ImageMissingError,
+            EngineUnavailableError, BadMessageError: It can't be accepted.
+        """
+        if self.draining:
+            raise DrainingError(
+                "the server is stopping and takes no new runs", retry_after_s=DRAIN_RETRY_S
+            )
+        present = await self.engine.images()
+        return make_order(job, catalogue=self.catalogue, settings=self.settings, present=present)
+
+    def tell_accepted(self, run: Facts) -> None:
+        """Tell the observers of a run that has been checked."""
+        for observer in self.observers:
+            observer.accepted(run)
+
+    def tell_refused(self, error: WsrunnerError) -> None:
+        """Tell the observers of a job that is not accepted, be there a run for it or not."""
+        for observer in self.observers:
+            observer.refused(error)
+
+    def tell_ended(self, run: Facts, event: Exit) -> None:
+        """Tell the observers of a run's end."""
+        for observer in self.observers:
+            observer.ended(run, event)

@@ -1,0 +1,198 @@
+"""One socket's conversation in the JSON protocol: many runs over one socket.
+
+Owns what happens between a socket's opening and its end: which run a message is about, and what its
+client is told. The course of a run is `runs.run`'s, its task the registry's.
+
+`converse` reads and decodes messages, and passes stdin, signals and cancel on without waiting. A
+client that takes no output for `slow_client_s` is dropped with 4408: `send` waits for it no longer,
+and leaving `converse` ends its runs.
+"""
+
+from __future__ import annotations
+
+from msgspec import UnsetType
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from wsrunner import protocol
+from wsrunner.errors import IdBusyError, NoSuchRunError, WsrunnerError
+from wsrunner.protocol import Cancel, Eof, Resize, RunRequest, SendSignal, ServerMessage, Stdin
+from wsrunner.runs.delivery import ReaderGoneError
+from wsrunner.runs.events import Drained, Event, Exit, Output, Queued, Refused, Started
+from wsrunner.runs.job import Principal
+from wsrunner.runs.registry import Registry
+from wsrunner.runs.run import Run
+from wsrunner.serving import wire
+from wsrunner.serving.outlet import Outlet
+from wsrunner.serving.rate import RateLimiter
+
+KIB = 1024
+RUNS_PER_SOCKET_MAX = 100
+
+
+class JsonSession:
+    """The JSON protocol on one socket.
+
+    Args:
+        connection: An accepted WebSocket.
+        registry: Starts the runs.
+        rate: How many runs a client may start.
+        principal: Who is at the other end.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        registry: Registry,
+        rate: RateLimiter,
+        principal: Principal,
+    ) -> None:
+        self._connection = connection
+        self._registry = registry
+        self._rate = rate
+        self._principal = principal
+        self._outlet = Outlet(connection, registry.host.settings.slow_client_s)
+        self._runs: dict[str | UnsetType, RunReader] = {}
+        # A run whose exit has been told may still have a container.
+        self._started: set[Run] = set()
+
+    async def converse(self) -> None:
+        """Serve the socket until it closes, then end what still runs on it."""
+        max_bytes = self._registry.host.settings.message_kb * KIB
+        try:
+            async for message in self._connection:
+                try:
+                    self._handle(protocol.decode(message, max_bytes=max_bytes))
+                except WsrunnerError as exc:
+                    error = protocol.error_event(exc, protocol.salvage_id(message))
+                    await self._outlet.send(protocol.encode(error), text=True)
+        except (ConnectionClosed, ReaderGoneError):
+            pass
+        finally:
+            await self._registry.abandon(self._started)
+
+    def _handle(self, message: protocol.ClientMessage) -> None:
+        """Act on one message at once; only a new run needs a task.
+
+        Raises:
+            WsrunnerError: It can't be done; the message says why.
+        """
+        if isinstance(message, RunRequest):
+            self._start(message)
+            return
+        run = self._find(message.id)
+        match message:
+            case Stdin(data=data, base64=encoded):
+                run.input.stdin(protocol.content_bytes(data, encoded, "$"))
+            case Eof():
+                run.input.eof()
+            case SendSignal(signal=name):
+                run.input.signal(name)
+            case Resize(columns=columns, rows=rows):
+                run.input.resize(columns, rows)
+            case Cancel():
+                run.end("cancelled")
+
+    def _find(self, run_id: str | UnsetType) -> Run:
+        if run_id not in self._runs:
+            raise NoSuchRunError(f"no run {_named(run_id)} is live on this socket", path="$.id")
+        return self._runs[run_id].run
+
+    def _start(self, request: RunRequest) -> None:
+        try:
+            self._check_room(request)
+        except WsrunnerError as exc:
+            self._registry.host.tell_refused(exc)
+            raise
+        reader = RunReader(self, self._outlet, request.id)
+        reader.run = self._registry.start(wire.job_of(request), self._principal, reader)
+        self._runs[request.id] = reader
+        self._started.add(reader.run)
+
+    def _check_room(self, request: RunRequest) -> None:
+        """Refuse a run that this socket, or its client, has no room for.
+
+        Raises:
+            IdBusyError, RateLimitedError: See the messages.
+        """
+        if request.id in self._runs:
+            raise IdBusyError(
+                f"the run {_named(request.id)} is still live on this socket", path="$.id"
+            )
+        if len(self._runs) >= RUNS_PER_SOCKET_MAX:
+            raise IdBusyError(
+                f"{len(self._runs)} runs are live on this socket; the limit is "
+                f"{RUNS_PER_SOCKET_MAX} runs"
+            )
+        self._rate.take(self._principal.client)
+
+    def forget(self, reader: RunReader) -> None:
+        """Let the client use the id again."""
+        if self._runs.get(reader.id) is reader:
+            del self._runs[reader.id]
+
+    def over(self, run: Run) -> None:
+        """Nothing is left of a run."""
+        self._started.discard(run)
+
+
+class RunReader:
+    """Tells a client of one of its runs.
+
+    Args:
+        session: Whose run it is.
+        outlet: The client's socket.
+        id: The client's name for it.
+
+    Attributes:
+        run: What it reads; set when it has been started.
+    """
+
+    __slots__ = ("_outlet", "_outputs", "_session", "id", "run")
+
+    run: Run
+
+    def __init__(self, session: JsonSession, outlet: Outlet, id: str | UnsetType) -> None:  # noqa: A002
+        self.id = id
+        self._session = session
+        self._outlet = outlet
+        self._outputs = 0
+
+    async def send(self, event: Event) -> None:
+        """See `Reader.send`."""
+        message = self._message(event)
+        if isinstance(event, Exit | Refused):
+            # Its container may still be there, but the client may use the id again at once.
+            self._session.forget(self)
+        await self._outlet.send(protocol.encode(message), text=True)
+
+    async def drop(self) -> None:
+        """See `Reader.drop`."""
+        await self._outlet.drop()
+
+    def over(self) -> None:
+        """See `Reader.over`."""
+        self._session.forget(self)
+        self._session.over(self.run)
+
+    def _message(self, event: Event) -> ServerMessage:
+        match event:
+            case Output():
+                self._outputs += 1
+                return wire.output_message(event, self.id, self._outputs)
+            case Queued(position, waiting):
+                return protocol.Queued(
+                    id=self.id, run=self.run.run_id, position=position, waiting=waiting
+                )
+            case Started(_, stage):
+                return protocol.Started(id=self.id, run=self.run.run_id, stage=stage)
+            case Drained(taken_bytes):
+                return protocol.Drained(id=self.id, bytes=taken_bytes)
+            case Exit():
+                return wire.exit_message(event, self.id, self.run.run_id)
+            case Refused(error):
+                return protocol.error_event(error, self.id)
+
+
+def _named(run_id: str | UnsetType) -> str:
+    return "without id" if isinstance(run_id, UnsetType) else repr(run_id)

@@ -1,0 +1,82 @@
+"""Between the wire's words and what runs know: a request becomes a job, an event a message.
+
+Owns the translation, both ways. Pure; text becomes bytes here and bytes text or base64, seconds
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from msgspec import UNSET, UnsetType
+
+from wsrunner import protocol
+from wsrunner.engines.base import STDERR
+from wsrunner.runs.events import Exit, Output
+from wsrunner.runs.job import Job, Limits
+
+KIB = 1024
+
+
+def job_of(request: protocol.RunRequest) -> Job:
+    """Return what a request asks for.
+
+    Raises:
+        BadMessageError: A file's base64 is not valid; `protocol.decode` lets none pass.
+    """
+    return Job(
+        language=request.language,
+        code=None if request.code is UNSET else request.code.encode(),
+        files=None if request.files is UNSET else _files(request.files),
+        stdin=None if request.stdin is UNSET else request.stdin.encode(),
+        args=request.args,
+        env=request.env,
+        command=None if request.command is UNSET else request.command,
+        limits=_limits(request.limits),
+        window=None if request.tty is UNSET else (request.tty.columns, request.tty.rows),
+    )
+
+
+def _files(files: list[protocol.File]) -> dict[str, bytes]:
+    return {
+        file.name: protocol.content_bytes(file.content, file.base64, f"$.files[{index}]")
+        for index, file in enumerate(files)
+    }
+
+
+def _limits(limits: protocol.Limits) -> Limits:
+    given = {name: getattr(limits, name) for name in limits.__struct_fields__}
+    return Limits(**{name: value for name, value in given.items() if value is not UNSET})
+
+
+def output_message(event: Output, id: str | UnsetType, number: int) -> protocol.Stdout:  # noqa: A002
+    """Return output as a message.
+
+    Args:
+        event: The output.
+        id: The client's name for the run.
+        number: Which of the run's output messages it is, from 1.
+    """
+    kind = protocol.Stderr if event.stream == STDERR else protocol.Stdout
+    return kind(id=id, seq=number, **protocol.output_payload(event.data))
+
+
+def exit_message(event: Exit, id: str | UnsetType, run_id: str) -> protocol.Exit:  # noqa: A002
+    """Return an exit as a message."""
+    return protocol.Exit(
+        id=id,
+        run=run_id,
+        stage=event.stage,
+        reason=event.reason,
+        code=event.code,
+        signal=event.signal,
+        queued_ms=milliseconds(event.queued_s),
+        wall_ms=milliseconds(event.wall_s),
+        cpu_ms=None if event.cpu_s is None else milliseconds(event.cpu_s),
+        memory_kb=event.memory_bytes // KIB if event.memory_bytes else None,
+        output_bytes=event.output_bytes,
+        truncated=event.truncated,
+    )
+
+
+def milliseconds(seconds: float) -> float:
+    """Return seconds as the wire has them."""
+    return round(seconds * 1e3, 1)
