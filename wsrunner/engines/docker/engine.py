@@ -16,7 +16,7 @@ import secrets
 import struct
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self
 
 import aiodocker
@@ -559,8 +559,10 @@ class DockerEngine:
         """Follow the engine's events for ever; a broken stream means the engine went away."""
         while True:
             try:
-                async for event in self._events():
-                    self._take(event)
+                # Left to the collector, its connection would outlast the engine's.
+                async with contextlib.aclosing(self._events()) as events:
+                    async for event in events:
+                        self._take(event)
             except EngineUnavailableError:
                 pass
             except Exception:  # such as an event that is not JSON: this must go on
@@ -571,7 +573,7 @@ class DockerEngine:
             self._images = None
             await asyncio.sleep(RECONNECT_S)
 
-    async def _events(self) -> AsyncIterator[dict[str, Any]]:
+    async def _events(self) -> AsyncGenerator[dict[str, Any], None]:
         filters = {"type": ["container", "image"], "event": [
             "oom", "pull", "tag", "untag", "delete", "import", "load",
         ]}  # fmt: skip
@@ -583,8 +585,11 @@ class DockerEngine:
         async with _asked("report events", timeout_s=None), events as response:
             self._watching.set()
             self._changed()
-            async for line in response.content:
-                yield json.loads(line)
+            try:
+                async for line in response.content:
+                    yield json.loads(line)
+            finally:
+                response.close()  # aiodocker leaves that to whoever asked
 
     def _take(self, event: dict[str, Any]) -> None:
         if event.get("Type") == "image":

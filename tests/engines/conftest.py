@@ -1,0 +1,35 @@
+"""Engines for the contract suite."""
+
+import pytest
+
+from tests.engines.processes import ProcessEngine
+from wsrunner.engines.base import Box
+from wsrunner.engines.docker.engine import DockerEngine
+
+MIB = 2**20
+
+
+@pytest.fixture(params=["processes", "docker"])
+async def engine(request):
+    """Every engine that must keep the contract."""
+    if request.param == "docker":
+        request.getfixturevalue("need")("bash")
+    made = ProcessEngine() if request.param == "processes" else DockerEngine(instance="contract")
+    async with made as engine:
+        yield engine
+
+
+@pytest.fixture
+def start(engine, request):
+    """A function that starts a container; all are destroyed at the end."""
+
+    async def start(*, tty=False):
+        image = "any"
+        if isinstance(engine, DockerEngine):
+            image = request.getfixturevalue("need")("bash")
+        box = Box(
+            image=image, tty=tty, memory_bytes=128 * MIB, pids=32, cpus=1.0, disk_bytes=16 * MIB
+        )
+        return await engine.start(box)
+
+    return start
