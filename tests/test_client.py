@@ -11,14 +11,17 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
-from wsrunner.client import client as client_module
-from wsrunner.client.client import (
+from wsrunner.address import endpoint
+from wsrunner.client import (
     Client,
     ConnectError,
     ConnectionLostError,
     Output,
     RunRefusedError,
-    endpoint,
+    connection,
+    encoding,
+    feed,
+    flow,
     watch,
 )
 
@@ -248,7 +251,7 @@ async def test_several_runs_share_a_socket():
 
 
 async def test_a_consumer_that_does_not_read_stops_the_socket(monkeypatch):
-    monkeypatch.setattr(client_module, "OUTPUT_BUFFER_BYTES", 10_000)
+    monkeypatch.setattr(flow, "OUTPUT_BUFFER_BYTES", 10_000)
     came = []
 
     async def script(peer):
@@ -262,14 +265,14 @@ async def test_a_consumer_that_does_not_read_stops_the_socket(monkeypatch):
     async with scripted(script) as url, Client(url, on_message=came.append) as client:
         run = await client.run("python", code="")
         first = await anext(run)
-        await until(lambda: client._stalled)
+        await until(lambda: client._connection.held)
         assert len(came) < 20
         rest = [output.data async for output in run]
         assert len(first.data + b"".join(rest)) == 200_000
 
 
 async def test_exit_does_not_hang_on_output_that_nobody_reads(monkeypatch):
-    monkeypatch.setattr(client_module, "OUTPUT_BUFFER_BYTES", 10_000)
+    monkeypatch.setattr(flow, "OUTPUT_BUFFER_BYTES", 10_000)
 
     async def script(peer):
         await peer.takes("run")
@@ -280,21 +283,21 @@ async def test_exit_does_not_hang_on_output_that_nobody_reads(monkeypatch):
 
     async with scripted(script) as url, Client(url) as client:
         run = await client.run("python", code="")
-        await until(lambda: client._stalled)
+        await until(lambda: client._connection.held)
         assert (await run.exit()).code == 0
         with pytest.raises(RuntimeError, match="discarded"):
             await anext(run)
 
 
 async def test_stdin_waits_for_the_program_to_take_it():
-    total = client_module.STDIN_WINDOW_BYTES * 2 + 5
+    total = flow.STDIN_WINDOW_BYTES * 2 + 5
     window_full = asyncio.Event()
 
     async def script(peer):
         await peer.takes("run")
         await peer.says(STARTED)
         got = 0
-        while got < client_module.STDIN_WINDOW_BYTES:
+        while got < flow.STDIN_WINDOW_BYTES:
             got += len((await peer.takes("stdin"))["data"])
         # Nothing more comes until the server says that the program took some.
         with pytest.raises(TimeoutError):
@@ -319,14 +322,14 @@ async def test_stdin_that_waits_is_let_go_when_the_run_ends():
         await peer.takes("run")
         await peer.says(STARTED)
         got = 0
-        while got < client_module.STDIN_WINDOW_BYTES:
+        while got < flow.STDIN_WINDOW_BYTES:
             got += len((await peer.takes("stdin"))["data"])
         await peer.says(EXIT)
         await peer.gone()
 
     async with scripted(script) as url, Client(url) as client:
         run = await client.run("python", code="")
-        await run.stdin(b"x" * client_module.STDIN_WINDOW_BYTES * 3)
+        await run.stdin(b"x" * flow.STDIN_WINDOW_BYTES * 3)
         await run.exit()
 
 
@@ -339,7 +342,7 @@ async def test_text_is_not_cut_inside_a_character():
         got = ""
         while got != text:
             message = await peer.takes("stdin")
-            assert len(message["data"].encode()) <= client_module.STDIN_MESSAGE_BYTES
+            assert len(message["data"].encode()) <= encoding.STDIN_MESSAGE_BYTES
             got += message["data"]
         await peer.says(EXIT)
         await peer.gone()
@@ -355,13 +358,15 @@ async def test_cancelling_the_wait_cancels_the_run():
         await peer.takes("run")
         waiting.cancel()
         await peer.takes("cancel", id="r1")
+        cancelled.set()
         await peer.gone()
 
+    cancelled = asyncio.Event()
     async with scripted(script) as url, Client(url) as client:
         waiting = asyncio.create_task(client.run("python", code=""))
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await until(lambda: not client._posts)
+        await until(cancelled.is_set)
 
 
 async def test_closing_the_client_ends_its_runs():
@@ -379,8 +384,8 @@ async def test_closing_the_client_ends_its_runs():
 
 
 async def test_a_server_that_does_not_answer_a_ping_is_given_up(monkeypatch):
-    monkeypatch.setattr(client_module, "PING_INTERVAL_S", 0.01)
-    monkeypatch.setattr(client_module, "PING_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "PING_INTERVAL_S", 0.01)
+    monkeypatch.setattr(connection, "PING_TIMEOUT_S", 0.1)
 
     given_up = asyncio.Event()
 
@@ -399,9 +404,9 @@ async def test_a_server_that_does_not_answer_a_ping_is_given_up(monkeypatch):
 
 
 async def test_a_slow_consumer_is_no_dead_server(monkeypatch):
-    monkeypatch.setattr(client_module, "OUTPUT_BUFFER_BYTES", 1000)
-    monkeypatch.setattr(client_module, "PING_INTERVAL_S", 0.01)
-    monkeypatch.setattr(client_module, "PING_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(flow, "OUTPUT_BUFFER_BYTES", 1000)
+    monkeypatch.setattr(connection, "PING_INTERVAL_S", 0.01)
+    monkeypatch.setattr(connection, "PING_TIMEOUT_S", 0.05)
     pings = []
 
     class Pinged(ServerConnection):
@@ -419,7 +424,7 @@ async def test_a_slow_consumer_is_no_dead_server(monkeypatch):
 
     async with scripted(script, create_connection=Pinged) as url, Client(url) as client:
         run = await client.run("python", code="")
-        await until(lambda: client._stalled)
+        await until(lambda: client._connection.held)
         await until(lambda: len(pings) > 2)  # the first two had no pong in time
         assert sum([len(output.data) async for output in run]) == 10_000_000
 
@@ -467,11 +472,11 @@ async def test_a_feed_that_falls_silent_is_a_lost_connection(monkeypatch):
         await peer.socket.send('{"type":"state"}')
         await peer.gone()
 
-    async with scripted(script) as url, aclosing(watch(url)) as feed:
-        assert await anext(feed) == {"type": "state"}
-        monkeypatch.setattr(client_module, "FEED_TIMEOUT_S", 0.1)
+    async with scripted(script) as url, aclosing(watch(url)) as messages:
+        assert await anext(messages) == {"type": "state"}
+        monkeypatch.setattr(feed, "SILENCE_MAX_S", 0.1)
         with pytest.raises(ConnectionLostError, match=r"said nothing for 0\.1 s"):
-            await anext(feed)
+            await anext(messages)
 
 
 async def test_nobody_listening_is_a_connect_error():

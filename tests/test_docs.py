@@ -56,7 +56,7 @@ ADAPTERS = {
         "serving.plain_session",
         "serving.outlet",
         "serving.monitor",
-        "client.client",
+        "client.connection",
     },
 }
 """Foreign packages, and the only modules that know them."""

@@ -1,4 +1,4 @@
-"""What a user may name as the server, and which URL that is.
+"""What a user may name as the server, and which URLs that makes.
 
 Pure, and light enough for ``--help``.
 """
@@ -34,3 +34,31 @@ def endpoint(url: str) -> str:
         raise ValueError("the server's URL takes no query; give the access token as the token")
     path = parts.path.rstrip("/").removesuffix("/v1/run")
     return urlunsplit((scheme, parts.netloc, f"{path}/v1/run", "", ""))
+
+
+def neighbour(address: str, name: str) -> str:
+    """Return the URL of another thing that the server has, such as ``monitor``.
+
+    Args:
+        address: An `endpoint`.
+        name: What stands in the place of ``run``.
+    """
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(path=parts.path.removesuffix("run") + name))
+
+
+def shown(address: str) -> str:
+    """Return the server's URL without ``/v1/run`` and credentials, fit to be shown.
+
+    Args:
+        address: An `endpoint`.
+    """
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.removesuffix('/v1/run')}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine itself."""
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")

@@ -1,1 +1,29 @@
-"""The Python client: many runs over one socket."""
+"""The Python client: many runs over one socket.
+
+::
+
+    client ── the connection and its runs      connection ── one WebSocket
+    run ── a run as its caller holds it        course ── a run as the server tells it
+    flow ── who waits for whom                 encoding ── arguments to messages
+    catalogue ── the languages                 feed ── the operators' view
+    errors ── what a caller may have to catch
+"""
+
+from wsrunner.client.client import Client, Collected
+from wsrunner.client.errors import ConnectError, ConnectionLostError, RunRefusedError
+from wsrunner.client.feed import watch
+from wsrunner.client.flow import Output
+from wsrunner.client.run import Run
+from wsrunner.protocol import Exit
+
+__all__ = [
+    "Client",
+    "Collected",
+    "ConnectError",
+    "ConnectionLostError",
+    "Exit",
+    "Output",
+    "Run",
+    "RunRefusedError",
+    "watch",
+]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wsrunner.address import DEFAULT_URL
-from wsrunner.client.client import (
+from wsrunner.client import (
     Client,
     ConnectError,
     ConnectionLostError,

@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from wsrunner.client.client import ConnectError, ConnectionLostError, watch
+from wsrunner.client import ConnectError, ConnectionLostError, watch
 
 RUNS_SHOWN = 15
 MINUTES_SHOWN = 40

@@ -151,7 +151,7 @@ def run_command(
     Ctrl-C goes to the program; a second one within a second cancels the run; a third ends the
     command without waiting for the server.
     """
-    from wsrunner.client.client import Client
+    from wsrunner.client import Client
     from wsrunner.commands import console, sources
 
     console.ensure_descriptors()

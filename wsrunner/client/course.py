@@ -1,0 +1,122 @@
+"""How one run goes, as the server tells it: fed by the client's reader, looked at by a `Run`.
+
+Owns no task and sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from wsrunner import protocol
+from wsrunner.client.errors import RunRefusedError
+from wsrunner.client.flow import Output, OutputBuffer, StdinWindow, StreamName
+from wsrunner.protocol import Exit
+
+QueuedListener = Callable[[int, int], None]
+"""Called with (position, waiting): 1 is next in line; `waiting` counts all that wait."""
+StartedListener = Callable[[str], None]
+"""Called with the stage that begins: ``build`` or ``run``."""
+
+
+class Course:
+    """What the server said about one run, and how far anybody has looked at it.
+
+    Attributes:
+        outputs: What it printed and nobody took yet.
+        window: Its stdin on the way.
+        answered: Set once the server accepted or refused the run.
+        ended: Set once nothing comes any more; then one of the next two is set.
+        exit: How it ended on the server.
+        failure: Why its end is not known here.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        on_queued: QueuedListener | None = None,
+        on_started: StartedListener | None = None,
+    ) -> None:
+        self.id = run_id
+        self.position: int | None = None
+        self.waiting: int | None = None
+        self.stage: protocol.Stage = "queue"
+        self.outputs = OutputBuffer()
+        self.window = StdinWindow()
+        self.answered = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.exit: Exit | None = None
+        self.failure: Exception | None = None
+        self._complaint: RunRefusedError | None = None
+        self._news = asyncio.Event()
+        self._on_queued = on_queued
+        self._on_started = on_started
+
+    def take(self, event: protocol.ServerMessage) -> bool:
+        """Take what the server says; tell whether the output buffer is full now."""
+        match event:
+            case protocol.Stdout():  # and Stderr, its subclass
+                stream: StreamName = "stderr" if isinstance(event, protocol.Stderr) else "stdout"
+                data = protocol.content_bytes(event.data, event.base64, "$")
+                full = self.outputs.put(Output(stream, data))
+                self._news.set()
+                return full
+            case protocol.Queued():
+                self.position, self.waiting = event.position, event.waiting
+                self.answered.set()
+                if self._on_queued is not None:
+                    self._on_queued(event.position, event.waiting)
+            case protocol.Started():
+                self.position = self.waiting = None
+                self.stage = event.stage
+                self.answered.set()
+                if self._on_started is not None:
+                    self._on_started(event.stage)
+            case protocol.Drained():
+                self.window.taken(event.bytes)
+            case Exit():
+                self.end(event)
+        return False
+
+    def refuse(self, error: RunRefusedError) -> None:
+        """Keep what the server refused about a run that goes on, for who next looks at it."""
+        self._complaint = error
+        self._news.set()
+
+    def end(self, outcome: Exit | Exception) -> None:
+        """End it: with the server's word, or without because of an error."""
+        if isinstance(outcome, Exit):
+            self.exit = outcome
+            self.stage = outcome.stage
+        else:
+            self.failure = outcome
+        self.position = self.waiting = None
+        self.outputs.end()
+        self.window.end()
+        for event in (self.answered, self._news, self.ended):
+            event.set()
+
+    def complain(self) -> None:
+        """Raise once what the server refused while the run goes on."""
+        if self._complaint is not None:
+            complaint, self._complaint = self._complaint, None
+            raise complaint
+
+    async def next_output(self) -> Output | None:
+        """Return the next piece of output; None at the end.
+
+        The errors are those of iterating over a `Run`. Cancelling is safe: no output is lost.
+        """
+        while not self.outputs:
+            if self.outputs.dropped:
+                raise RuntimeError(
+                    "exit() discarded this run's output: iterate first, or collect()"
+                )
+            self.complain()
+            if self.ended.is_set():
+                if self.failure is not None:
+                    raise self.failure
+                return None
+            self._news.clear()
+            await self._news.wait()
+        return self.outputs.take()
