@@ -140,55 +140,52 @@ async def answers() -> bool:
 
 async def _start_engine(progress: Progress) -> None:
     """Start dockerd, by systemd where it runs, and wait until it answers."""
-    process: subprocess.Popen[bytes] | None = None
     if _systemd():
-        progress.say("starting the engine: systemctl start docker")
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["systemctl", "start", "docker"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise SetupError(f"systemctl start docker failed: {done.stderr.strip()}")
-        logs = "`journalctl -u docker` has its log"
+        await _start_service(progress)
     else:
-        progress.say(f"starting the engine: dockerd, log in {ENGINE_LOG}")
-        begun = ENGINE_LOG.stat().st_size if ENGINE_LOG.exists() else 0
-        with ENGINE_LOG.open("ab") as log:
-            # A session of its own: it outlives this command and takes no Ctrl-C meant for it.
-            process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-                ["dockerd"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        logs = f"its log is {ENGINE_LOG}"
+        await _start_dockerd(progress)
+
+
+async def _start_service(progress: Progress) -> None:
+    progress.say("starting the engine: systemctl start docker")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["systemctl", "start", "docker"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SetupError(f"systemctl start docker failed: {done.stderr.strip()}")
     try:
-        async with asyncio.timeout(ENGINE_START_S):
-            await _answers_or_ends(process)
+        await _answers_or_ends(None)
+    except TimeoutError as exc:
+        raise SetupError(f"{exc}; `journalctl -u docker` has its log") from exc
+
+
+async def _start_dockerd(progress: Progress) -> None:
+    progress.say(f"starting the engine: dockerd, log in {ENGINE_LOG}")
+    begun = ENGINE_LOG.stat().st_size if ENGINE_LOG.exists() else 0
+    with ENGINE_LOG.open("ab") as log:
+        # A session of its own: it outlives this command and takes no Ctrl-C meant for it.
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            ["dockerd"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
+    try:
+        await _answers_or_ends(process)
     except BaseException as exc:
-        code = None
-        tail = ""
-        if process is not None:
-            code = process.poll()
-            process.terminate()
-            process.wait()
-            tail = f":\n{_tail(begun)}"
+        process.terminate()
+        process.wait()
         if not isinstance(exc, TimeoutError | ChildProcessError):
             raise
-        what = (
-            f"dockerd ended with code {code}"
-            if code is not None
-            else f"the engine does not answer after {ENGINE_START_S:g} s"
-        )
-        raise SetupError(f"{what}; {logs}{tail}") from exc
-    if process is not None:
-        # It outlives this command, so that nobody waits for it: said to Popen, which else warns.
-        process.returncode = 0
+        raise SetupError(f"{exc}; its log is {ENGINE_LOG}:\n{_tail(begun)}") from exc
+    # It outlives this command, so that nobody waits for it: said to Popen, which else warns.
+    process.returncode = 0
 
 
 async def _answers_or_ends(process: subprocess.Popen[bytes] | None) -> None:
@@ -196,11 +193,17 @@ async def _answers_or_ends(process: subprocess.Popen[bytes] | None) -> None:
 
     Raises:
         ChildProcessError: `process` ended before.
+        TimeoutError: It does not answer in `ENGINE_START_S`.
     """
-    while not await answers():
-        if process is not None and process.poll() is not None:
-            raise ChildProcessError
-        await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(ENGINE_START_S):
+            while not await answers():
+                code = None if process is None else process.poll()
+                if code is not None:
+                    raise ChildProcessError(f"dockerd ended with code {code}")
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise TimeoutError(f"the engine does not answer after {ENGINE_START_S:g} s") from None
 
 
 def _tail(begun: int) -> str:

@@ -49,10 +49,13 @@ def read_from(file: BinaryIO, name: str) -> bytes:
         name: For the message.
 
     Raises:
-        OSError: It can't be read.
+        SourceError: It can't be read.
         SourceTooLargeError: It is larger than any server takes.
     """
-    content = file.read(FILE_MAX_BYTES + 1)
+    try:
+        content = file.read(FILE_MAX_BYTES + 1)
+    except OSError as exc:
+        raise SourceError(f"{name}: {exc.strerror or exc}") from exc
     if len(content) > FILE_MAX_BYTES:
         raise SourceTooLargeError(
             f"{name} has more than {FILE_MAX_BYTES // 2**20} MiB, which no server takes"

@@ -1,0 +1,213 @@
+"""``wsrunner languages``, ``images`` and ``setup``: what this machine can run, what it lacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from wsrunner import settings
+from wsrunner.errors import EngineUnavailableError, SetupError, UnknownLanguageError
+
+if TYPE_CHECKING:
+    from wsrunner.engines.docker.images import LocalImage
+    from wsrunner.languages import Catalogue, Language
+
+
+def _catalogue() -> Catalogue:
+    from wsrunner import languages
+
+    return languages.load(settings.load(environ=os.environ).languages)
+
+
+def _select(catalogue: Catalogue, names: Sequence[str]) -> list[Language]:
+    from wsrunner.images import supply
+
+    try:
+        return supply.select(catalogue, names)
+    except UnknownLanguageError as exc:
+        raise SetupError(f"{exc}; `wsrunner languages` lists them") from exc
+
+
+async def _present() -> Mapping[str, LocalImage] | None:
+    """Return the engine's images; None if no engine answers."""
+    from wsrunner.engines.docker import images as docker_images
+
+    try:
+        async with docker_images.connect() as docker:
+            return await docker_images.images(docker)
+    except EngineUnavailableError:
+        return None
+
+
+@click.command("languages")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, like GET /v1/languages.")
+def languages_command(*, as_json: bool) -> None:
+    """List all languages, their names, and whether their image is present."""
+    import asyncio
+
+    catalogue = _catalogue()
+    present = asyncio.run(_present())
+    if as_json:
+        import msgspec
+
+        facts = [language.facts(present) for language in catalogue]
+        click.echo(msgspec.json.format(msgspec.json.encode(facts)).decode())
+        return
+    rows = [
+        (
+            language.id,
+            language.name,
+            ", ".join(language.aliases),
+            language.choose(present or ()) or language.image,
+            _answer(None if present is None else language.choose(present) is not None),
+        )
+        for language in catalogue
+    ]
+    _table(("language", "name", "aliases", "image", "present"), rows)
+    if present is None:
+        click.echo("no container engine answers, so which images are present is unknown", err=True)
+
+
+@click.group("images", invoke_without_command=True)
+@click.pass_context
+def images_group(context: click.Context) -> None:
+    """Show, pull or build the languages' images; without a command, show."""
+    if context.invoked_subcommand is None:
+        import asyncio
+
+        asyncio.run(_show_images())
+
+
+async def _show_images() -> None:
+    from wsrunner.engines.docker import images as docker_images
+    from wsrunner.images import supply
+
+    catalogue = _catalogue()
+    async with supply.engine() as docker:
+        statuses = supply.statuses(catalogue, await docker_images.images(docker))
+    rows = []
+    missing = []
+    for status in statuses:
+        language = status.language
+        if status.image is None:
+            missing.append(language)
+            continue
+        note = f"rebuild: wsrunner images build {language.id}" if status.outdated else ""
+        rows.append((language.id, status.image, f"{status.size_bytes / 1e6:.0f} MB", note))
+    _table(("language", "image", "size", ""), rows)
+    if missing:
+        pull = " ".join(language.id for language in missing)
+        build = " ".join(language.id for language in missing if language.local_image)
+        click.echo("")
+        click.echo(f"Missing; from a registry:  wsrunner images pull {pull}")
+        click.echo(f"or local, from Debian:     wsrunner images build {build}")
+
+
+def _language_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--all", "everything", is_flag=True, help="All languages.")(command)
+    return click.argument("names", metavar="LANGUAGE...", nargs=-1)(command)
+
+
+@images_group.command("pull")
+@_language_arguments
+def images_pull(names: tuple[str, ...], *, everything: bool) -> None:
+    """Pull the images of languages from their registry."""
+    import asyncio
+
+    from wsrunner.images import progress, supply
+
+    catalogue = _catalogue()
+    languages = list(catalogue) if everything else _select(catalogue, names)
+    if not languages:
+        raise click.UsageError("name a language, or --all")
+
+    async def pull() -> None:
+        async with supply.engine() as docker:
+            with progress.show() as display:
+                await supply.pull(docker, languages, display)
+
+    asyncio.run(pull())
+
+
+@images_group.command("build")
+@_language_arguments
+def images_build(names: tuple[str, ...], *, everything: bool) -> None:
+    """Build local images of languages from Debian packages; --all: wherever that is possible."""
+    import asyncio
+
+    from wsrunner.images import progress, supply
+
+    catalogue = _catalogue()
+    languages = (
+        [language for language in catalogue if language.local_image]
+        if everything
+        else _select(catalogue, names)
+    )
+    if not languages:
+        raise click.UsageError("name a language, or --all")
+
+    async def build() -> None:
+        async with supply.engine() as docker:
+            with progress.show() as display:
+                await supply.build(docker, catalogue, languages, display)
+
+    asyncio.run(build())
+
+
+@images_group.command("services")
+@click.option("--local", is_flag=True, help="Local images, without asking a registry.")
+@click.option("--rebuild", is_flag=True, help="Build present local images again (updates).")
+@click.option("--with-deps", is_flag=True, help="Install what builds need; needs root.")
+def images_services(*, local: bool, rebuild: bool, with_deps: bool) -> None:
+    """Print which images compose.yml is to use, as lines for its .env file.
+
+    Those of a registry where one answers, which compose pulls itself; else local images, which are
+    built now from Debian packages unless they are present.
+    """
+    import asyncio
+
+    from wsrunner.commands import provision
+    from wsrunner.images import progress
+
+    with progress.show() as display:
+        chosen = asyncio.run(
+            provision.services(display, local=local, rebuild=rebuild, with_deps=with_deps)
+        )
+    for variable, image in chosen.items():
+        click.echo(f"{variable}={image}")
+
+
+@click.command("setup")
+@click.option("--with-deps", is_flag=True, help="Install and start what is missing; needs root.")
+@click.argument("names", metavar="[LANGUAGE]...", nargs=-1)
+def setup_command(names: tuple[str, ...], *, with_deps: bool) -> None:
+    """Check that everything is ready to run these languages, or make it so.
+
+    Without LANGUAGE: python, javascript, c, cpp and bash. An engine that runs already is left as it
+    is, and so are images that are present.
+    """
+    import asyncio
+
+    from wsrunner.commands import provision
+    from wsrunner.images import progress
+
+    catalogue = _catalogue()
+    languages = _select(catalogue, names or provision.DEFAULT_LANGUAGES)
+    with progress.show() as display:
+        asyncio.run(provision.prepare(catalogue, languages, display, with_deps=with_deps))
+    click.echo(f"ready: {', '.join(language.id for language in languages)}", err=True)
+
+
+def _answer(value: bool | None) -> str:  # noqa: FBT001 - it is the thing to format
+    return "?" if value is None else "yes" if value else "no"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns; plain text, so that it can be cut and grepped."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
