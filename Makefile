@@ -17,7 +17,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run test up down lint types format lock clean web web-if-node wheels test-tools compose-tool
+.PHONY: help run check test up down lint types format lock clean web web-if-node wheels test-tools compose-tool
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: .venv/.dev test-tools ## run all tests (ARGS="-k images" …)
 	@$(MAKE) --no-print-directory web-if-node
 	@$(BIN)/wsrunner setup --with-deps $(TEST_LANGUAGES)
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## the quick checks: lint, types, all tests that need no engine, Redis or browser (ARGS=-x …)
+	@exec $(BIN)/python -m pytest -m "not docker and not redis and not browser" $(ARGS)
 
 web: static/dist/bundle.js ## bundle the playground's editor and terminal (needs Node and npm)
 

@@ -17,6 +17,30 @@ def pytest_configure():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+NEEDS = {
+    "docker": {"images"},
+    "redis": {"redis_binary", "oldest_redis"},
+    "browser": {"chromium"},
+}
+"""Markers, and the fixtures that mean each: who uses one, through whatever others, is marked."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """Mark each test by what its fixtures need, so that nobody has to think of it."""
+    for item in items:
+        for marker, fixtures in NEEDS.items():
+            if fixtures & set(getattr(item, "fixturenames", ())):
+                item.add_marker(marker)
+
+
+@pytest.fixture(autouse=True)
+def no_engine_unawares(request, monkeypatch):
+    """Let no test reach the engine that is not marked `docker`: `make check` has to be able to."""
+    if "docker" not in request.keywords:
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/mark-this-test-docker.sock")
+
+
 @pytest.fixture(scope="session")
 def images():
     """The names of the engine's images."""

@@ -57,11 +57,13 @@ def hears(process, text):
         assert text.startswith(heard)
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize("language", REQUIRED)
 def test_hello(language):
     assert run(language, "hello")[::2] == ("hello\n", 0)
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize("language", REQUIRED)
 def test_lines_arrive_while_the_program_still_runs(language):
     file = languages.load().find(language).file
@@ -72,6 +74,7 @@ def test_lines_arrive_while_the_program_still_runs(language):
     assert (out, process.returncode) == (b"two\n", 0), err
 
 
+@pytest.mark.docker
 def test_a_prompt_without_newline_shows_before_the_program_reads():
     with start("c", {"main.c": program("c", "prompt")}) as process:
         hears(process, b"number? ")
@@ -79,6 +82,7 @@ def test_a_prompt_without_newline_shows_before_the_program_reads():
     assert (out, process.returncode) == (b"144\n", 0), err
 
 
+@pytest.mark.docker
 def test_several_files_build_together():
     files = {
         "main.c": 'int twice(int);\n#include <stdio.h>\nint main(){printf("%d\\n",twice(21));}',
@@ -89,6 +93,7 @@ def test_several_files_build_together():
     assert (out, process.returncode) == (b"42\n", 0), err
 
 
+@pytest.mark.docker
 def test_a_failed_build_says_why_on_stderr():
     with start("c", {"main.c": "int main(void) { return x; }"}) as process:
         out, err = process.communicate(timeout=60)
@@ -96,6 +101,7 @@ def test_a_failed_build_says_why_on_stderr():
     assert b"main.c:1" in err
 
 
+@pytest.mark.docker
 def test_ruby_keeps_its_own_name_and_data():
     source = "puts __FILE__ == $0, ARGV.inspect, DATA.read\n__END__\nrest\n"
     with start("ruby", {"main.rb": source}) as process:
@@ -103,6 +109,7 @@ def test_ruby_keeps_its_own_name_and_data():
     assert out == b"true\n[]\nrest\n"
 
 
+@pytest.mark.docker
 def test_perl_keeps_its_line_numbers_and_data():
     source = "use strict;\nprint __LINE__, ' ', <DATA>;\n__DATA__\nrest\n"
     with start("perl", {"main.pl": source}) as process:
@@ -110,6 +117,7 @@ def test_perl_keeps_its_line_numbers_and_data():
     assert out == b"2 rest\n"
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize("language", ["python", "ruby", "perl", "java"])
 def test_text_is_utf_8(language):
     file = languages.load().find(language).file
@@ -125,6 +133,7 @@ def test_text_is_utf_8(language):
     assert out.decode() == "hé世\n", err
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize("language", REQUIRED)
 def test_the_toolchain_tells_its_version(language):
     found = languages.load().find(language)
@@ -138,6 +147,7 @@ def test_the_toolchain_tells_its_version(language):
     assert any(character.isdigit() for character in done.stdout.decode())
 
 
+@pytest.mark.docker
 def test_a_local_image_is_the_glot_users_and_holds_no_apt_configuration():
     engine_images()
     done = subprocess.run(
@@ -224,6 +234,7 @@ def test_no_engine_says_what_to_do(monkeypatch):
         asyncio.run(connect())
 
 
+@pytest.mark.docker
 def test_a_tar_becomes_an_image_and_goes_again(tmp_path):
     engine_images()
     root = tmp_path / "root"

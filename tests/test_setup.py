@@ -75,6 +75,7 @@ def prepare(screen, *names, with_deps=True):
     return asyncio.run(provision.prepare(catalogue, chosen, lines, with_deps=with_deps))
 
 
+@pytest.mark.docker
 def test_where_everything_is_there_it_does_nothing_and_says_nothing(screen):
     image_of("python")
     assert prepare(screen, "python") is False
@@ -90,6 +91,7 @@ def test_without_deps_a_missing_engine_is_only_told(no_engine, tools, screen):
     assert screen.text == ""
 
 
+@pytest.mark.docker
 def test_without_deps_a_missing_image_is_only_told(screen):
     if "glot/swift:latest" in engine_images():
         pytest.skip("the image is present")
@@ -111,6 +113,7 @@ def test_who_is_not_root_is_told_so(no_engine, tools, monkeypatch, screen):
         prepare(screen, "python")
 
 
+@pytest.mark.docker
 def test_dockerd_is_installed_and_started_and_its_log_kept(
     no_engine, tools, monkeypatch, screen, tmp_path
 ):
@@ -210,6 +213,7 @@ def test_package_lists_are_read_anew_only_if_the_first_try_fails(
     assert calls.read_text().split() == ["install", "install", "update", "install"]
 
 
+@pytest.mark.docker
 def test_the_command_says_ready_and_ends_with_0():
     image_of("python")
     done = subprocess.run(
@@ -234,6 +238,7 @@ def test_an_unknown_language_is_one_line_and_exit_code_2(command):
     assert "no language 'rubby'; did you mean 'ruby'?; `wsrunner languages`" in done.output
 
 
+@pytest.mark.docker
 def test_languages_are_listed_as_table_and_as_json():
     import msgspec
 

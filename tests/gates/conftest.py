@@ -40,7 +40,13 @@ def prefix():
     return f"test-{uuid.uuid4().hex[:8]}"
 
 
-@pytest.fixture(params=["memory", "redis", "redis 6.2"])
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("redis", marks=pytest.mark.redis),
+        pytest.param("redis 6.2", marks=pytest.mark.redis),
+    ]
+)
 def open_gate(request, prefix):
     """A function that opens a gate of its own: ``async with open_gate(slots=2) as gate``."""
 

@@ -417,6 +417,7 @@ def drive(client, change=lambda text: text, examples=60, steps=40, **options):
     )
 
 
+@pytest.mark.redis
 @pytest.mark.parametrize("version", ["newer", "6.2"])
 def test_the_scripts_decide_as_a_plain_model_does(request, version):
     server = request.getfixturevalue("oldest_redis" if version == "6.2" else "redis_server")
