@@ -17,7 +17,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run check test up down lint types format lock clean web web-if-node wheels test-tools compose-tool
+.PHONY: help run check test up down lint lint-js types format lock clean web web-if-node wheels test-tools compose-tool node-tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,16 @@ down: ## drain and remove what up started
 lint: .venv/.dev ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory lint-js
+
+# Where there is no Node the pages are not linted; CI may not leave that out.
+lint-js: node-tools
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory static/node_modules/.package-lock.json && \
+	  cd static && node node_modules/eslint/bin/eslint.js --config src/eslint.config.mjs .; \
+	else \
+	  echo "no Node and npm here; JavaScript is not linted" >&2; test -z "$$CI"; \
+	fi
 
 types: .venv/.dev ## check types
 	$(BIN)/mypy
@@ -123,6 +133,9 @@ build/wheels/.done-$(WHEELS_PYTHON): requirements.lock | .venv/bin/python
 
 test-tools:
 	@$(call install-missing,$(TEST_TOOLS),tests that need these are skipped)
+
+node-tools:
+	@$(call install-missing,node:nodejs npm:npm,JavaScript is not linted without these)
 
 compose-tool:
 	@docker compose version >/dev/null 2>&1 || \
