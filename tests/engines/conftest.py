@@ -9,7 +9,7 @@ from wsrunner.engines.docker.engine import DockerEngine
 MIB = 2**20
 
 
-@pytest.fixture(params=["processes", "docker"])
+@pytest.fixture(params=["processes", pytest.param("docker", marks=pytest.mark.docker)])
 async def engine(request):
     """Every engine that must keep the contract."""
     if request.param == "docker":
