@@ -1,7 +1,7 @@
 """What is sent when: whole lines, whole characters, and not too many messages."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsrunner.runs.lines import (
@@ -230,13 +230,28 @@ def test_whole_characters_ends_before_a_character_that_is_cut(text):
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff", b"a\x80", b"\x80\x80\x80\x80", b"\xc0", b"\xf8", b"\xc3\xa9\xa9"]
-)
+    "data",
+    [b"\xff", b"a\x80", b"\x80\x80\x80\x80", b"\xc0", b"\xf8", b"\xc3\xa9\xa9",
+     b"\xc1", b"\xe0\x80", b"\xe0\x9f", b"\xf0\x80", b"\xf0\x8f\x80",  # overlong
+     b"\xed\xa0", b"\xed\xbf",  # surrogates
+     b"\xf4\x90", b"\xf4\xbf\xbf", b"\xf5"],  # beyond U+10FFFF
+)  # fmt: skip
 def test_bytes_that_no_character_begins_with_count_as_whole(data):
     assert whole_characters(data) == len(data)
 
 
+@pytest.mark.parametrize(
+    "data", [b"\xc2", b"\xe0\xa0", b"\xed\x9f", b"\xee\x80", b"\xf0\x90\x80", b"\xf4\x8f\xbf"]
+)
+def test_the_outermost_characters_are_held_back_while_unfinished(data):
+    assert whole_characters(b"a" + data) == 1
+
+
 @given(st.binary(max_size=12))
+@example(b"\xed\xa0")
+@example(b"a\xf4\x90")
+@example(b"\xe0\x80")
+@example(b"\xf0\x8f\xbf")
 def test_whole_characters_holds_back_only_what_may_become_text(data):
     whole = whole_characters(data)
     held = data[whole:]

@@ -156,8 +156,13 @@ def split(data: bytes) -> list[bytes]:
 def whole_characters(data: bytes) -> int:
     """Return how many bytes of `data` do not belong to a UTF-8 character that its end cuts off.
 
-    Bytes that can't become a character count as whole.
+    Bytes that can't become a character count as whole: stray continuations, overlong forms,
+    surrogates, what lies beyond U+10FFFF (RFC 3629 section 4).
     """
     tail = data[-(CHARACTER_MAX_BYTES - 1) :]
     _, consumed = codecs.utf_8_decode(tail, "replace", False)
-    return len(data) - len(tail) + consumed
+    held = tail[consumed:]
+    if held[:1] == b"\xed" and held[1:] >= b"\xa0":
+        # Half a surrogate: Python waits for the rest of it, only to refuse it then.
+        return len(data)
+    return len(data) - len(held)
