@@ -19,6 +19,7 @@ from tests.talk import PATIENCE_S
 from wsrunner import languages
 from wsrunner.protocol import File, RunRequest
 from wsrunner.runs.order import make_order
+from wsrunner.serving.inlet import SHARE_UNITS, TURN_UNITS, Inlet, Pace, cut
 from wsrunner.serving.wire import job_of
 from wsrunner.settings import Settings
 
@@ -70,6 +71,14 @@ class Deaf:
         with contextlib.suppress(ConnectionError):
             while self._socket.recv(2**20):
                 pass
+
+    def read_to_the_end_of(self, errors):
+        """Read until so many errors have come."""
+        data = b""
+        while errors > 0:
+            data += self._socket.recv(2**20)
+            errors -= data.count(b'{"type":"error"')
+            data = data[-14:] if not data.endswith(b'{"type":"error"') else b""
 
     def read_until_exit(self, run_id):
         """Return the messages up to this run's exit, output left out."""
@@ -279,6 +288,115 @@ async def test_a_plain_run_s_input_beyond_what_all_that_wait_may_keep_is_1013(st
             assert plain.close_reason.startswith("queue_full: ")
         await talk.say("stdin", data="\n")
         assert (await talk.finish()).code == 0
+
+
+TINY = bytes([0x80 | TEXT, 0x80 | 2]) + b"\0\0\0\0{}"
+
+
+class Greedy:
+    """A socket that always has more frames."""
+
+    wants_turn = True
+
+    def __init__(self, given):
+        self.given = given
+
+    def take_turn(self, units):
+        self.given.append((self, units))
+        return units
+
+
+async def test_in_one_turn_of_the_loop_sockets_share_what_there_is_to_give():
+    given = []
+    inlet = Inlet(2**20, 0)
+    crowd = [Greedy(given) for _ in range(10)]
+    for greedy in crowd:
+        inlet.ask(greedy, now=True)
+    for _ in range(10):
+        assert sum(units for _, units in given) <= TURN_UNITS
+        assert len({taker for taker, _ in given}) == len(given)
+        given.clear()
+        await asyncio.sleep(0)
+    heard = set()
+    while len(heard) < len(crowd):
+        heard |= {taker for taker, _ in given}
+        given.clear()
+        await asyncio.sleep(0)
+
+
+def test_frames_are_given_whole_few_at_a_time_and_no_byte_twice():
+    data, at, rest = TINY * 1000, 0, 0
+    while at < len(data):
+        found = cut(data, at, rest, SHARE_UNITS, Pace(0, 0.0), 0.0)
+        assert 0 < found.end - at <= SHARE_UNITS * len(TINY)
+        assert found.units <= SHARE_UNITS
+        assert found.complete == (found.end == len(data))
+        at, rest = found.end, found.rest
+    large = bytes([0x82, 0x80 | 127]) + struct.pack(">Q", 1_000_000) + bytes(4) + bytes(1_000_000)
+    found = cut(large[:300_000], 0, 0, SHARE_UNITS, Pace(0, 0.0), 0.0)
+    assert (found.end, found.rest) == (300_000, len(large) - 300_000)
+    assert cut(large[:5], 0, 0, SHARE_UNITS, Pace(0, 0.0), 0.0).end == 0
+
+
+def test_messages_beyond_the_rate_wait_and_pings_do_not_count_as_messages():
+    pace = Pace(10, 0.0)
+    taken = 0
+    while not (wait_s := pace.take(TEXT, 0.0)):
+        taken += 1
+    assert taken == 50
+    assert wait_s > 0
+    assert pace.take(PING, 0.0) == 0
+    assert pace.take(CLOSE, 0.0) == 0
+    assert pace.take(TEXT, wait_s) == 0
+
+
+async def test_many_small_messages_of_stdin_arrive_whole(talk):
+    code = "import sys; print(sum(map(int, sys.stdin)))"
+    await talk.say("run", language="python", code=code)
+    await talk.hear_started()
+    lines = [{"type": "stdin", "data": f"{number}\n"} for number in range(5000)]
+    await talk.say_together(*lines, {"type": "eof"})
+    assert (await talk.finish()).stdout == f"{sum(range(5000))}\n"
+
+
+async def test_a_flood_of_small_messages_leaves_others_their_turns(server):
+    with Deaf(server) as deaf:
+        sender = asyncio.create_task(asyncio.to_thread(deaf.send, TEXT, b"{}", 20_000))
+        async with server.talk() as talk:
+            for _ in range(20):
+                await talk.say_raw("{}")
+                assert (await talk.hear_error())["code"] == "bad_message"
+        await asyncio.to_thread(deaf.read_to_the_end_of, 20_000)
+        await sender
+
+
+async def test_the_socket_whose_unfinished_messages_hold_most_is_closed_with_1013(start_server):
+    server = start_server(inbox_mb=5, warm_max=0)
+    piece = "x" * 1_000_000
+    greedy = await connect(f"{server.url}/v1/run", compression=None)
+    ended = asyncio.Event()
+
+    async def pieces():
+        for _ in range(4):
+            yield piece
+        await ended.wait()
+
+    sending = asyncio.create_task(greedy.send(pieces()))
+    async with server.talk() as talk:
+        await talk.say_raw('{"type":"' + piece + '"}')
+        assert (await talk.hear_error())["code"] == "bad_message"
+
+        async def more():
+            yield piece
+            yield piece
+            await asyncio.to_thread(until, lambda: greedy.close_code == 1013, "it gives way")
+            yield ""
+
+        await talk.connection.send(more())
+        assert (await talk.hear_error())["code"] in {"bad_message", "too_large"}
+        assert "5242880 bytes" in greedy.close_reason
+        assert (await talk.run("python", "print(1)")).stdout == "1\n"
+    sending.cancel()
 
 
 def order_of(**fields):

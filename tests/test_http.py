@@ -166,6 +166,43 @@ def test_a_request_that_is_no_http_harms_nobody(server):
     assert ask(server.address, "/healthz")[0] == 200
 
 
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (GET + b"\r\n", 200),
+        (b"\r\n" + GET + b"\r\n", 200),
+        (GET + b"\r\n\r\n", 200),
+        (GET + b"\r\n" + GET + b"\r\n", 200),
+        (GET + b"Content-Length: 5\r\n\r\nhello", 200),
+        (GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200),
+        (GET.replace(b"GET", b"POST") + b"Content-Length: 5\r\n\r\nhello", 405),
+        (GET.replace(b"GET", b"POST") + b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 405),
+        (GET, 400),
+        (b"GET\r\n\r\n", 400),
+        (GET.replace(b"/healthz", b"/" + b"x" * 9000) + b"\r\n", 414),
+        (GET + b"X: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+@pytest.mark.parametrize("half_closes", [True, False])
+def test_what_is_asked_is_answered_whatever_follows(server, request_bytes, status, half_closes):
+    host, _, port = server.address.rpartition(":")
+    for _ in range(10):
+        with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
+            connection.sendall(request_bytes)
+            if half_closes or status == 400:
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status), answer
+        assert isinstance(json.loads(body), dict)
+
+
 # Handshakes.
 
 

@@ -130,6 +130,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1, le=65_536)],
         Meta(description="Largest message a client may send, in KiB."),
     ] = 1024
+    messages_per_s: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(
+            description="Messages a client may send on one socket a second, over time; what comes "
+            "faster is read later. 0 for no limit."
+        ),
+    ] = 2000
+    inbox_mb: Annotated[
+        Annotated[int, Meta(ge=1, le=1_048_576)],
+        Meta(
+            description="Memory that messages on their way in may take over all sockets, in MiB; "
+            "beyond, the socket that holds most is closed (1013)."
+        ),
+    ] = 64
     runs_per_minute: Annotated[
         Annotated[int, Meta(ge=0, le=1_000_000)],
         Meta(description="Runs one client address may start a minute; 0 for no limit."),
@@ -257,6 +271,12 @@ def _consistent(settings: Settings) -> Settings:
         raise SetupError(
             f"--disk-mb: {settings.disk_mb} MiB do not hold the files of a message of "
             f"{settings.message_kb} KiB (--message-kb); it takes {-(-needed_kb // 1024)} MiB"
+        )
+    needed_mb = -(-settings.message_kb // 1024) + 4
+    if needed_mb > settings.inbox_mb:
+        raise SetupError(
+            f"--inbox-mb: {settings.inbox_mb} MiB do not hold one message of {settings.message_kb} "
+            f"KiB (--message-kb) and what it may exceed that by; it takes {needed_mb} MiB"
         )
     return settings
 

@@ -1,7 +1,6 @@
 """The way out of a socket: sends, and drops a client that takes nothing.
 
-Owns how long a client is waited for, and what may lie unsent for it. Must not know what the
-messages say.
+Owns how long a client is waited for. Must not know what the messages say.
 """
 
 from __future__ import annotations
@@ -19,50 +18,8 @@ from wsrunner.runs.delivery import ReaderGoneError
 log = logging.getLogger(__name__)
 
 CLOSE_GRACE_S = 2.0
-FAREWELL_S = 0.5
-"""What a client gets for its half of the TCP connection's end, once it has sent a close frame."""
-PONGS_MAX_BYTES = 64 * 1024
-"""Unread answers to a client's pings; `websockets` writes them without flow control."""
 CLOSE_REASON_MAX_BYTES = 123
 """RFC 6455 section 5.5: a control frame holds 125 bytes, two of which are the code."""
-
-
-class Connection(ServerConnection):
-    """A socket whose client can neither fill memory nor keep its runs by not reading."""
-
-    _unread_pongs_bytes = 0
-    _farewell: asyncio.TimerHandle | None = None
-    _heard_s = 0.0
-
-    def silent_s(self) -> float:
-        """Return for how long nothing has come, not even a pong.
-
-        0 while output waits to be read, as a pong waits behind it: how slow a client may be is for
-        `slow_client_s` to say.
-        """
-        if self.transport.get_write_buffer_size():
-            return 0.0
-        return self.loop.time() - self._heard_s
-
-    def data_received(self, data: bytes) -> None:
-        """Called by the transport; what this writes are pongs and the answer to a close frame."""
-        self._heard_s = self.loop.time()
-        before = self.transport.get_write_buffer_size()
-        super().data_received(data)
-        unsent = self.transport.get_write_buffer_size()
-        self._unread_pongs_bytes = self._unread_pongs_bytes + unsent - before if unsent else 0
-        if self._unread_pongs_bytes > PONGS_MAX_BYTES:
-            log.info("dropped a client that pings and does not read")
-            self.transport.abort()
-        if self._farewell is None and self.protocol.close_rcvd is not None:
-            # Behind output that it no longer reads, the close frame's answer would not get through.
-            self._farewell = self.loop.call_later(FAREWELL_S, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the transport at its end."""
-        if self._farewell is not None:
-            self._farewell.cancel()
-        super().connection_lost(exc)
 
 
 class Outlet:

@@ -1,17 +1,53 @@
-"""How fast one client may start runs: a token bucket for each address.
+"""What one client may take: how fast, and how many sockets at once.
 
-Owns the buckets. Pure but for the clock it is given.
+Owns the counts. Pure but for the clock it is given.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from wsrunner.errors import RateLimitedError
 
 FORGET_AT = 10_000
 """Clients remembered before those with full buckets are forgotten."""
+
+
+class Bucket:
+    """Holds up to `burst` tokens, filled with `per_s` a second; full at first.
+
+    Args:
+        per_s: Tokens a second, above 0.
+        burst: Most tokens, at least 1.
+        now: The present in seconds of the clock that all later times are of.
+    """
+
+    __slots__ = ("_at", "_burst", "_left", "_per_s")
+
+    def __init__(self, per_s: float, burst: float, now: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._left = burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take a token; returns whether there was one."""
+        self._fill(now)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def wait_s(self, tokens: float, now: float) -> float:
+        """Return after how long there will be so many tokens."""
+        self._fill(now)
+        return max(0.0, (tokens - self._left) / self._per_s)
+
+    def _fill(self, now: float) -> None:
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+        self._at = now
 
 
 class RateLimiter:
@@ -25,7 +61,7 @@ class RateLimiter:
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str, Bucket] = {}
 
     def take(self, key: str) -> None:
         """Count one run.
@@ -38,17 +74,40 @@ class RateLimiter:
         now = self._clock()
         if len(self._buckets) >= FORGET_AT:
             self._buckets = {
-                each: (left, at)
-                for each, (left, at) in self._buckets.items()
-                if now - at < 60  # noqa: PLR2004
+                each: bucket
+                for each, bucket in self._buckets.items()
+                if bucket.wait_s(self._per_minute, now) > 0
             }
-        left, at = self._buckets.get(key, (float(self._per_minute), now))
-        left = min(self._per_minute, left + (now - at) * self._per_minute / 60)
-        if left < 1:
-            self._buckets[key] = (left, now)
-            wait_s = (1 - left) * 60 / self._per_minute
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self._per_minute / 60, self._per_minute, now)
+        if not bucket.take(now):
             raise RateLimitedError(
                 f"this address has used its {self._per_minute} runs a minute",
-                retry_after_s=wait_s,
+                retry_after_s=bucket.wait_s(1, now),
             )
-        self._buckets[key] = (left - 1, now)
+
+
+class Seats:
+    """Counts the sockets that each key has open, up to `most`.
+
+    Args:
+        most: Sockets of one key; 0 for no limit.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken: Counter[str] = Counter()
+
+    def take(self, key: str) -> bool:
+        """Take a seat, to be given back with `leave`; returns whether there was one."""
+        if self.most and self._taken[key] >= self.most:
+            return False
+        self._taken[key] += 1
+        return True
+
+    def leave(self, key: str) -> None:
+        """Give a seat back."""
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]

@@ -13,7 +13,9 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from websockets.asyncio.server import Server, ServerConnection
@@ -37,10 +39,11 @@ from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
 from wsrunner.serving import site
+from wsrunner.serving.connection import Connection
+from wsrunner.serving.inlet import Inlet
 from wsrunner.serving.json_session import JsonSession
 from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
-from wsrunner.serving.outlet import Connection
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.settings import Settings
@@ -166,6 +169,7 @@ async def _listen(settings: Settings, registry: Registry, listener: socket.socke
     rate = RateLimiter(settings.runs_per_minute)
     guarded = settings.operator_token or settings.token or site.is_loopback(settings.host)
     monitor = Monitor(registry, may_command=bool(guarded))
+    inlet = Inlet(settings.inbox_mb * MIB, settings.messages_per_s)
 
     async def process_request(_: ServerConnection, request: Request) -> Response | None:
         return await pages.respond(request)
@@ -191,7 +195,7 @@ async def _listen(settings: Settings, registry: Registry, listener: socket.socke
         process_request=process_request,
         select_subprotocol=lambda _, offered: site.choose_subprotocol(offered),
         compression=None,
-        create_connection=Connection,
+        create_connection=cast("type[Connection]", partial(Connection, inlet=inlet)),
         max_size=settings.message_kb * KIB + MESSAGE_EXCESS_BYTES,
         max_queue=MESSAGES_AHEAD,
         ping_interval=PING_EVERY_S,
