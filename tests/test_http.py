@@ -351,6 +351,21 @@ def test_a_foreign_name_that_leads_here_is_403(server, name):
     refused(answer, 403, "origin_not_allowed")
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/v1/languages", "/", "/v1/asyncapi.json"])
+def test_a_foreign_name_reads_nothing_here(server, path):
+    port = server.address.rpartition(":")[2]
+    for host in (f"evil.example:{port}", "127.0.0.1.evil.example", "[", ""):
+        refused(ask(server.address, path, Host=host), 421, "host_not_allowed")
+    assert ask(server.address, "/readyz", Host="balancer")[0] == 200
+    assert ask(server.address, path, Host=f"localhost:{port}")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/monitor", "/static/index.html", "/static/monitor.html"])
+def test_every_page_has_its_policy(server, path):
+    policy = ask(server.address, path)[1]["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+
+
 def test_an_origin_on_the_list_may_connect_with_the_token(guarded):
     for origin in ("https://ide.example", "https://IDE.example", "https://ide.example/"):
         headers = {"Origin": origin, "X-Access-Token": TOKEN}

@@ -7,6 +7,7 @@ handshake; must not touch sockets.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
 import http
 import ipaddress
@@ -32,6 +33,7 @@ MONITOR_PATH = "/v1/monitor"
 SOCKET_PATHS = (RUN_PATH, MONITOR_PATH)
 _PAGES = {"/": "index.html", "/monitor": "monitor.html"}
 _OPEN_PATHS = frozenset({*_PAGES, "/healthz", "/readyz", "/v1/asyncapi.json"})
+_PROBES = frozenset({"/healthz", "/readyz"})
 # Scripts come from here alone. Styles may be inline: CodeMirror and xterm.js write theirs into
 # style elements and attributes, and xterm.js knows no nonce.
 _POLICY = "; ".join(  # noqa: FLY002 - one directive a line
@@ -83,7 +85,13 @@ class Site:
             return response
         if websocket:
             return self._refuse_socket(request, path)
-        response = await self._get(request, path)
+        if path not in _PROBES and not self._host_allowed(request):
+            host = request.headers.get("Host", "")[:100]
+            response = _error(
+                421, "host_not_allowed", f"the host {host!r} is not this server; see --origin"
+            )
+        else:
+            response = await self._get(request, path)
         if request.method == "HEAD":
             response.body = b""
         return response
@@ -130,6 +138,21 @@ class Site:
             return False
         return own and (is_loopback(name) or not is_loopback(self._settings.host))
 
+    def _host_allowed(self, request: Request) -> bool:
+        """Whether the name asked for can be ours, where no token guards what is read.
+
+        On a loopback address any other name is a foreign page's; see `_origin_allowed`.
+        """
+        host = request.headers.get("Host")
+        if host is None or self._settings.token or not is_loopback(self._settings.host):
+            return True
+        try:
+            name = urlsplit(f"//{host.lower()}").hostname or ""
+            listed = {urlsplit(origin).hostname for origin in self._origins}
+        except ValueError:
+            return False
+        return is_loopback(name) or name in listed
+
     def _token_given(self, request: Request, path: str) -> bool:
         wanted = self._settings.token
         if path == MONITOR_PATH:
@@ -160,7 +183,7 @@ class Site:
         if path == "/readyz":
             return await self._ready()
         if path == "/v1/asyncapi.json":
-            return _json(200, asyncapi.document())
+            return _response(200, _asyncapi(), "application/json")
         return self._file(request, path)
 
     async def _ready(self) -> Response:
@@ -208,7 +231,7 @@ class Site:
         headers["Vary"] = "Accept-Encoding"
         if file.coding and response.body:
             headers["Content-Encoding"] = file.coding
-        if path in _PAGES:
+        if file.kind.startswith("text/html"):
             headers["Content-Security-Policy"] = _POLICY
         else:
             # Other sites' pages may load the client and the widget; who may connect is decided
@@ -216,6 +239,12 @@ class Site:
             headers["Access-Control-Allow-Origin"] = "*"
             headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         return response
+
+
+@functools.cache
+def _asyncapi() -> bytes:
+    """Return the document as JSON: it says the same for as long as the process lives."""
+    return msgspec.json.encode(asyncapi.document()) + b"\n"
 
 
 def path_of(request: Request) -> str:
