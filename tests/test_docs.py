@@ -55,6 +55,8 @@ ADAPTERS = {
         "serving.json_session",
         "serving.plain_session",
         "serving.outlet",
+        "serving.connection",
+        "serving.answers",
         "serving.monitor",
         "client.connection",
     },
