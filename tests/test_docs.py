@@ -55,6 +55,7 @@ ADAPTERS = {
         "serving.json_session",
         "serving.plain_session",
         "serving.outlet",
+        "serving.access",
         "serving.connection",
         "serving.answers",
         "serving.monitor",

@@ -19,6 +19,7 @@ from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event, State
 from websockets.typing import Data
 
+from wsrunner.runs.job import Principal
 from wsrunner.serving import answers
 from wsrunner.serving.inlet import FRAME_BYTES, Inlet, Pace, cut
 
@@ -46,7 +47,12 @@ class Connection(ServerConnection):
 
     Args:
         inlet: What all connections share.
+
+    Attributes:
+        principal: Whose it is; set when the handshake may go on.
     """
+
+    principal: Principal
 
     def __init__(self, *args: Any, inlet: Inlet, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

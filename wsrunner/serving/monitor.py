@@ -24,6 +24,7 @@ from wsrunner import protocol
 from wsrunner.errors import BadMessageError, NoSuchRunError, NotAllowedError, WsrunnerError
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Exit
+from wsrunner.runs.job import Principal
 from wsrunner.runs.observers import Facts, Observer
 from wsrunner.runs.registry import Registry
 from wsrunner.serving.outlet import Outlet
@@ -132,13 +133,11 @@ class Monitor(Observer):
 
     Args:
         registry: Whose runs are shown; it observes their ends.
-        may_command: Whether those who watch may cancel runs and change the slots, too.
     """
 
-    def __init__(self, registry: Registry, *, may_command: bool = True) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._host = registry.host
-        self._may_command = may_command
         self._recent: deque[EndedRun] = deque(maxlen=RUNS_KEPT)
         # Minutes that are over, and the one that is not: its beginning, its runs.
         self._past: deque[Minute] = deque(maxlen=MINUTES_KEPT)
@@ -224,8 +223,8 @@ class Monitor(Observer):
             known.get(at) or _summary(at, []) for at in range(first, self._minute + 1, MINUTE_S)
         ]
 
-    async def converse(self, connection: ServerConnection) -> None:
-        """Serve one operator's socket until it closes."""
+    async def converse(self, connection: ServerConnection, principal: Principal) -> None:
+        """Serve one socket until it closes; only an operator's commands are carried out."""
         outlet = Outlet(connection, self._host.settings.slow_client_s)
         queue: asyncio.Queue[EndedRun] = asyncio.Queue(RUNS_KEPT)
         self._followers.add(queue)
@@ -233,7 +232,7 @@ class Monitor(Observer):
         try:
             async for message in connection:
                 try:
-                    await self._obey(message)
+                    await self._obey(message, principal)
                 except WsrunnerError as exc:
                     await outlet.send(protocol.encode(protocol.error_event(exc)), text=True)
         except (ConnectionClosed, ReaderGoneError):
@@ -255,7 +254,7 @@ class Monitor(Observer):
                     while time.monotonic() < deadline:
                         await outlet.send(_encoder.encode(await queue.get()), text=True)
 
-    async def _obey(self, message: str | bytes) -> None:
+    async def _obey(self, message: str | bytes, principal: Principal) -> None:
         """Carry out an operator's command.
 
         Raises:
@@ -266,7 +265,7 @@ class Monitor(Observer):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             reason = str(exc)[: protocol.QUOTED_MAX]
             raise BadMessageError(f"not a command of the monitor: {reason}", path="$") from exc
-        if not self._may_command:
+        if not principal.operator:
             raise NotAllowedError(
                 "this server is open to everybody, so the monitor only shows; its operator can set "
                 "--operator-token"

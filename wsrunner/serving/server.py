@@ -33,12 +33,12 @@ from wsrunner.errors import (
 )
 from wsrunner.gates import open_gate
 from wsrunner.runs.host import Host
-from wsrunner.runs.job import Principal
 from wsrunner.runs.order import KIB, MIB, default_box
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
 from wsrunner.serving import site
+from wsrunner.serving.access import is_loopback
 from wsrunner.serving.connection import Connection
 from wsrunner.serving.inlet import Inlet
 from wsrunner.serving.json_session import JsonSession
@@ -167,22 +167,27 @@ async def _listen(settings: Settings, registry: Registry, listener: socket.socke
     registry.host.observers.append(metrics)
     pages = site.Site(settings, registry.host, metrics)
     rate = RateLimiter(settings.runs_per_minute)
-    guarded = settings.operator_token or settings.token or site.is_loopback(settings.host)
-    monitor = Monitor(registry, may_command=bool(guarded))
+    monitor = Monitor(registry)
     inlet = Inlet(settings.inbox_mb * MIB, settings.messages_per_s)
 
-    async def process_request(_: ServerConnection, request: Request) -> Response | None:
-        return await pages.respond(request)
+    async def process_request(connection: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(connection, Connection)
+        answer = await pages.respond(request, str(connection.remote_address[0]))
+        if isinstance(answer, Response):
+            return answer
+        connection.principal = answer
+        return None
 
     async def converse(connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
         assert connection.request is not None
         path = site.path_of(connection.request)
         # The headers, 2.4 KB, are done with; the connection may stay for hours.
         connection.request.headers.clear()
         connection.response = None
-        principal = Principal(client=str(connection.remote_address[0]))
+        principal = connection.principal
         if path == site.MONITOR_PATH:
-            await monitor.converse(connection)
+            await monitor.converse(connection, principal)
         elif path == site.RUN_PATH:
             await JsonSession(connection, registry, rate, principal).converse()
         else:
@@ -289,7 +294,7 @@ def _refuse_unguarded(settings: Settings) -> None:
     Raises:
         SetupError: See above.
     """
-    if settings.token or settings.open or site.is_loopback(settings.host):
+    if settings.token or settings.open or is_loopback(settings.host):
         return
     raise SetupError(
         f"--host {settings.host} lets other machines run code here; set --token (WSRUNNER_TOKEN), "

@@ -1,17 +1,15 @@
-"""Plain HTTP on the WebSocket port: who may connect, and what GET answers.
+"""Plain HTTP on the WebSocket port: what GET answers, and which sockets may open.
 
-Owns routes, access and status codes. Called by `server` for each request before the WebSocket
-handshake; must not touch sockets.
+Owns routes and status codes; who may do what is `access`'s. Called by `server` for each request
+before the WebSocket handshake; must not touch sockets.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hmac
 import http
-import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +21,9 @@ from websockets.typing import Subprotocol
 from wsrunner import protocol
 from wsrunner.errors import UnknownLanguageError, WsrunnerError
 from wsrunner.runs.host import Host
+from wsrunner.runs.job import Principal
 from wsrunner.serving import asyncapi
+from wsrunner.serving.access import Access, AccessError, UnauthorizedError
 from wsrunner.serving.metrics import CONTENT_TYPE, Metrics
 from wsrunner.serving.static_files import StaticFiles, static_dir
 from wsrunner.settings import Settings
@@ -63,50 +63,52 @@ class Site:
     """
 
     def __init__(self, settings: Settings, host: Host, metrics: Metrics) -> None:
-        self._settings = settings
+        self._access = Access(settings)
         self._host = host
         self._metrics = metrics
         self._files = StaticFiles(static_dir())
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
 
-    async def respond(self, request: Request) -> Response | None:
-        """Return the answer to one request; None if the WebSocket handshake may go on."""
+    async def respond(self, request: Request, client: str) -> Response | Principal:
+        """Return the answer to one request, or who it is whose WebSocket handshake may go on.
+
+        Args:
+            request: Its head.
+            client: The address it came from.
+        """
         try:
-            return await self._respond(request)
+            if request.method not in {"GET", "HEAD"}:
+                response = _error(
+                    405, "method_not_allowed", f"{request.method} is not allowed here"
+                )
+                response.headers["Allow"] = "GET, HEAD"
+                return response
+            path = path_of(request)
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                return self._socket(request, path, client)
+            if path not in _PROBES:
+                self._access.check_host(request.headers)
+            response = await self._get(request, path, client)
         except MultipleValuesError as exc:
             return _error(400, "bad_request", f"more than one header {exc.args[0]}")
-
-    async def _respond(self, request: Request) -> Response | None:
-        path = path_of(request)
-        websocket = request.headers.get("Upgrade", "").lower() == "websocket"
-        if request.method not in {"GET", "HEAD"}:
-            response = _error(405, "method_not_allowed", f"{request.method} is not allowed here")
-            response.headers["Allow"] = "GET, HEAD"
-            return response
-        if websocket:
-            return self._refuse_socket(request, path)
-        if path not in _PROBES and not self._host_allowed(request):
-            host = request.headers.get("Host", "")[:100]
-            response = _error(
-                421, "host_not_allowed", f"the host {host!r} is not this server; see --origin"
-            )
-        else:
-            response = await self._get(request, path)
+        except AccessError as exc:
+            response = _error(exc.status, exc.code, exc.message)
+            if isinstance(exc, UnauthorizedError):
+                response.headers["WWW-Authenticate"] = "Bearer"
         if request.method == "HEAD":
             response.body = b""
         return response
 
-    def _refuse_socket(self, request: Request, path: str) -> Response | None:
-        """Return why a WebSocket can't be opened; None if it can."""
+    def _socket(self, request: Request, path: str, client: str) -> Response | Principal:
+        """Return why a WebSocket can't be opened, or whose it is.
+
+        Raises:
+            AccessError: For who asks.
+        """
         if path not in SOCKET_PATHS and not path.startswith(f"{RUN_PATH}/"):
             return _error(404, "not_found", f"no WebSocket at {path[:100]}; there is {RUN_PATH}")
-        if not self._origin_allowed(request):
-            origin = request.headers.get("Origin", "")[:100]
-            return _error(
-                403, "origin_not_allowed", f"the origin {origin!r} is not allowed; see --origin"
-            )
-        if not self._token_given(request, path):
-            return _unauthorized()
+        self._access.check_origin(request.headers)
+        ask = self._access.operator if path == MONITOR_PATH else self._access.user
+        principal = ask(request.headers, client)
         if self._host.draining:
             # A balancer then tries the next replica; an open socket it could not move.
             return _error(503, "draining", "the server is stopping")
@@ -115,56 +117,14 @@ class Site:
                 self._host.catalogue.find(path.removeprefix(f"{RUN_PATH}/"))
             except UnknownLanguageError as exc:
                 return _error(404, exc.code, exc.message)
-        return None
+        return principal
 
-    def _origin_allowed(self, request: Request) -> bool:
-        """Whether the page that connects, if it is one, is our own or on the list.
+    async def _get(self, request: Request, path: str, client: str) -> Response:
+        """Answer a GET.
 
-        On a loopback address our own has a loopback name: any other name that leads here is a
-        foreign page whose owner points it at this machine (DNS rebinding).
+        Raises:
+            UnauthorizedError: It needs a token.
         """
-        origins = request.headers.get_all("Origin")
-        if not origins:
-            return True
-        origin = origins[0].rstrip("/").lower()
-        if len(origins) > 1 or origin in self._origins:
-            return len(origins) == 1
-        host = request.headers.get("Host", "").lower()
-        try:
-            own = urlsplit(origin).netloc == host and host != ""
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            # An unfinished IPv6 address, for one.
-            return False
-        return own and (is_loopback(name) or not is_loopback(self._settings.host))
-
-    def _host_allowed(self, request: Request) -> bool:
-        """Whether the name asked for can be ours, where no token guards what is read.
-
-        On a loopback address any other name is a foreign page's; see `_origin_allowed`.
-        """
-        host = request.headers.get("Host")
-        if host is None or self._settings.token or not is_loopback(self._settings.host):
-            return True
-        try:
-            name = urlsplit(f"//{host.lower()}").hostname or ""
-            listed = {urlsplit(origin).hostname for origin in self._origins}
-        except ValueError:
-            return False
-        return is_loopback(name) or name in listed
-
-    def _token_given(self, request: Request, path: str) -> bool:
-        wanted = self._settings.token
-        if path == MONITOR_PATH:
-            wanted = self._settings.operator_token or wanted
-        if not wanted:
-            return True
-        expected = wanted.encode()
-        return any(
-            hmac.compare_digest(token.encode(), expected) for token in _tokens(request.headers)
-        )
-
-    async def _get(self, request: Request, path: str) -> Response:
         if path in _OPEN_PATHS or path.startswith("/static/"):
             return await self._get_open(request, path)
         if path in SOCKET_PATHS or path.startswith(f"{RUN_PATH}/"):
@@ -174,7 +134,8 @@ class Site:
         guarded = {"/v1/languages": self._languages, "/metrics": self._figures}
         if path not in guarded:
             return _error(404, "not_found", f"there is nothing at {path[:100]}")
-        return await guarded[path]() if self._token_given(request, path) else _unauthorized()
+        self._access.user(request.headers, client)
+        return await guarded[path]()
 
     async def _get_open(self, request: Request, path: str) -> Response:
         """Answer what needs no token."""
@@ -260,29 +221,6 @@ def choose_subprotocol(offered: Sequence[Subprotocol]) -> Subprotocol | None:
     return next((name for name in offered if name == protocol.SUBPROTOCOL), None)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _tokens(headers: Headers) -> Iterable[str]:
-    """Yield every token a request carries, in the three ways there are."""
-    yield from headers.get_all("X-Access-Token")
-    for value in headers.get_all("Authorization"):
-        scheme, _, token = value.partition(" ")
-        if scheme.lower() == "bearer":
-            yield token.strip()
-    for value in headers.get_all("Sec-WebSocket-Protocol"):
-        for entry in value.split(","):
-            if entry.strip().startswith(protocol.TOKEN_SUBPROTOCOL_PREFIX):
-                yield entry.strip().removeprefix(protocol.TOKEN_SUBPROTOCOL_PREFIX)
-
-
 def _response(status: int, body: bytes, kind: str) -> Response:
     headers = Headers(
         {
@@ -304,14 +242,3 @@ def _json(status: int, value: Any) -> Response:
 
 def _error(status: int, code: str, message: str) -> Response:
     return _json(status, {"code": code, "message": message})
-
-
-def _unauthorized() -> Response:
-    response = _error(
-        401,
-        "unauthorized",
-        "an access token is needed: X-Access-Token, Authorization: Bearer, or the subprotocol "
-        f"{protocol.TOKEN_SUBPROTOCOL_PREFIX}TOKEN beside {protocol.SUBPROTOCOL}",
-    )
-    response.headers["WWW-Authenticate"] = "Bearer"
-    return response

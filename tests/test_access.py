@@ -1,0 +1,56 @@
+"""From headers to a principal: pure."""
+
+import pytest
+from websockets.datastructures import Headers
+
+from wsrunner.runs.job import Principal
+from wsrunner.serving.access import Access, HostError, OriginError, UnauthorizedError
+from wsrunner.settings import Settings
+
+
+def headers(**given):
+    return Headers({name.replace("_", "-"): value for name, value in given.items()})
+
+
+def test_without_a_token_everybody_is_a_user_and_on_loopback_an_operator():
+    access = Access(Settings(host="127.0.0.1"))
+    assert access.user(headers(), "10.0.0.1") == Principal("10.0.0.1")
+    assert access.operator(headers(), "10.0.0.1") == Principal("10.0.0.1", operator=True)
+
+
+def test_a_server_that_is_open_to_everybody_has_no_operators():
+    access = Access(Settings(host="0.0.0.0", open=True))
+    assert access.operator(headers(), "10.0.0.1").operator is False
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"X_Access_Token": "secret"},
+        {"Authorization": "Bearer secret"},
+        {"Sec_WebSocket_Protocol": "wsrunner.v1, wsrunner.token.secret"},
+    ],
+)
+def test_a_token_comes_in_three_ways_and_none_is_the_operator_s(given):
+    access = Access(Settings(token="secret", operator_token="master"))
+    assert access.user(headers(**given), "a") == Principal("a")
+    with pytest.raises(UnauthorizedError):
+        access.operator(headers(**given), "a")
+    assert access.operator(headers(X_Access_Token="master"), "a").operator
+    for wrong in ({}, {"X_Access_Token": "secre"}, {"X_Access_Token": "master"}):
+        with pytest.raises(UnauthorizedError):
+            access.user(headers(**wrong), "a")
+
+
+def test_foreign_pages_and_names_are_refused_on_loopback():
+    access = Access(Settings(host="127.0.0.1", origin=("https://ide.example",)))
+    own = headers(Host="localhost:8001", Origin="http://localhost:8001")
+    listed = headers(Host="localhost:8001", Origin="https://ide.example")
+    for fine in (own, listed, headers()):
+        access.check_origin(fine)
+        access.check_host(fine)
+    rebound = headers(Host="evil.example:8001", Origin="http://evil.example:8001")
+    with pytest.raises(OriginError, match=r"evil\.example"):
+        access.check_origin(rebound)
+    with pytest.raises(HostError, match=r"evil\.example"):
+        access.check_host(rebound)

@@ -1,0 +1,184 @@
+"""Who may do what: a request's headers become a principal, or a refusal.
+
+Owns tokens, origins and the names that this server answers to. Knows no routes; what a principal's
+runs may use is the gate's and the rate's to say. Must not touch sockets.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+
+from wsrunner import protocol
+from wsrunner.runs.job import Principal
+from wsrunner.settings import Settings
+
+SHOWN_MAX = 100
+"""Characters of a client's own header that a refusal repeats."""
+
+
+class AccessError(Exception):
+    """A request that is refused for who sends it.
+
+    Args:
+        message: What is wrong.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class UnauthorizedError(AccessError):
+    """No token, or a wrong one."""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an access token is needed: X-Access-Token, Authorization: Bearer, or the subprotocol "
+            f"{protocol.TOKEN_SUBPROTOCOL_PREFIX}TOKEN beside {protocol.SUBPROTOCOL}"
+        )
+
+
+class OriginError(AccessError):
+    """A foreign page."""
+
+    status = 403
+    code = "origin_not_allowed"
+
+
+class HostError(AccessError):
+    """A name that is not this server's (RFC 9110 section 15.5.20)."""
+
+    status = 421
+    code = "host_not_allowed"
+
+
+class Access:
+    """Says who is asking, by the server's tokens and origins.
+
+    Args:
+        settings: Tokens, origins and address.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._token = settings.token
+        self._operator_token = settings.operator_token or settings.token
+        self._local = is_loopback(settings.host)
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
+
+    def user(self, headers: Headers, client: str) -> Principal:
+        """Return who asks for what needs the access token.
+
+        Args:
+            headers: Of the request.
+            client: The address it came from.
+
+        Raises:
+            UnauthorizedError: See above.
+        """
+        _check(headers, self._token)
+        return Principal(client)
+
+    def operator(self, headers: Headers, client: str) -> Principal:
+        """Return who asks to watch the server, and whether they may command it, too.
+
+        Nobody commands a server that is open to everybody: nobody there is known to be an operator.
+
+        Raises:
+            UnauthorizedError: See above.
+        """
+        _check(headers, self._operator_token)
+        return Principal(client, operator=bool(self._operator_token) or self._local)
+
+    def check_origin(self, headers: Headers) -> None:
+        """Let a page connect, if it is one, that is our own or on the list.
+
+        On a loopback address our own has a loopback name: any other name that leads here is a
+        foreign page whose owner points it at this machine (DNS rebinding).
+
+        Raises:
+            OriginError: It is a foreign one.
+        """
+        origins = headers.get_all("Origin")
+        if not origins or self._is_ours(origins, headers.get("Host", "").lower()):
+            return
+        shown = origins[0][:SHOWN_MAX]
+        raise OriginError(f"the origin {shown!r} is not allowed; see --origin")
+
+    def _is_ours(self, origins: list[str], host: str) -> bool:
+        origin = origins[0].rstrip("/").lower()
+        if len(origins) > 1 or origin in self._origins:
+            return len(origins) == 1
+        try:
+            own = urlsplit(origin).netloc == host and host != ""
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            # An unfinished IPv6 address, for one.
+            return False
+        return own and (is_loopback(name) or not self._local)
+
+    def check_host(self, headers: Headers) -> None:
+        """Let a name pass that can be ours, where no token guards what is read.
+
+        On a loopback address any other name is a foreign page's; see `check_origin`.
+
+        Raises:
+            HostError: It can't.
+        """
+        host = headers.get("Host")
+        if host is None or self._token or not self._local:
+            return
+        try:
+            name = urlsplit(f"//{host.lower()}").hostname or ""
+            listed = {urlsplit(origin).hostname for origin in self._origins}
+        except ValueError:
+            name, listed = "", set()
+        if not is_loopback(name) and name not in listed:
+            shown = host[:SHOWN_MAX]
+            raise HostError(f"the host {shown!r} is not this server; see --origin")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check(headers: Headers, wanted: str) -> None:
+    """Compare in constant time.
+
+    Raises:
+        UnauthorizedError: None of the tokens is the one that is wanted, if one is.
+    """
+    expected = wanted.encode()
+    given = (hmac.compare_digest(token.encode(), expected) for token in _tokens(headers))
+    if wanted and not any(given):
+        raise UnauthorizedError
+
+
+def _tokens(headers: Headers) -> Iterable[str]:
+    """Yield every token a request carries, in the three ways there are."""
+    yield from headers.get_all("X-Access-Token")
+    for value in headers.get_all("Authorization"):
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() == "bearer":
+            yield token.strip()
+    for value in headers.get_all("Sec-WebSocket-Protocol"):
+        for entry in value.split(","):
+            if entry.strip().startswith(protocol.TOKEN_SUBPROTOCOL_PREFIX):
+                yield entry.strip().removeprefix(protocol.TOKEN_SUBPROTOCOL_PREFIX)
