@@ -40,7 +40,7 @@ LAYERS = [
     {"engines.dialogue", "gates"},
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base"},
-    {"languages", "settings", "protocol", "address"},
+    {"languages", "java", "settings", "protocol", "address"},
     {"errors"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not

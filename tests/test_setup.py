@@ -249,7 +249,7 @@ def test_languages_are_listed_as_table_and_as_json():
     facts = msgspec.json.decode(CliRunner().invoke(main.main, ["languages", "--json"]).stdout)
     assert len(facts) == 44
     assert set(facts[0]) == {
-        "id", "name", "aliases", "file", "build", "run", "image", "present",
+        "id", "name", "aliases", "file", "build", "run", "live", "image", "present",
     }  # fmt: skip
 
 

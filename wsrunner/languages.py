@@ -1,7 +1,7 @@
 """The catalogue of languages: names, images, and the command lines that build and run a program.
 
-Owns ``languages.toml`` and the form of an operator's own file. Imports only `errors`; knows nothing
-of engines: which images are present is `images`' business.
+Owns ``languages.toml`` and the form of an operator's own file. Imports only `errors` and `java`;
+knows nothing of engines: which images are present is `images`' business.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from wsrunner import java
 from wsrunner.errors import SetupError, UnknownLanguageError
 
 Name = Annotated[
@@ -36,9 +37,9 @@ _NAME_MAX = 64
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
 _ALLOWED = {
     "prepare": {"file", "stem"},
-    "build": {"file", "stem", "sources", "extra"},
-    "run": {"file", "stem"},
-    "live": {"file", "stem", "run"},
+    "build": {"file", "stem", "sources", "beside", "extras", "extra"},
+    "run": {"file", "stem", "class"},
+    "run_live": {"file", "stem", "class", "run"},
 }
 
 
@@ -69,20 +70,23 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One language; `build`, `run` and `live` are templates, see ``languages.toml``.
+    """One language; `build`, `run` and `run_live` are templates, see ``languages.toml``.
 
     Attributes:
         id: What clients and URLs say.
         name: What people read.
         image: The preferred image, with its tag.
         file: The main file's name where the client sends only code.
+        naming: ``java`` where the code itself may ask for another name, see `main_file`.
         run: The run command, a simple command.
         aliases: Further names, in any case.
         prepare: Shell lines before the build.
         build: Shell lines that build the program.
-        extension: Extension, without the dot, of files that belong into ``{sources}``.
+        extension: Extension, without the dot, of the further files that join the build.
         order: ``main-first``, or ``reversed`` for compilers that want the used before the user.
-        live: The run command made to send its lines at once.
+        run_live: The run command made to send its lines at once.
+        live: What of its output shows at once: ``prompts`` for lines, and unfinished ones before
+            the program reads; ``lines`` for lines alone; ``flushed`` for what it flushes itself.
         env: Environment variables for build and run.
         version: Shell line that prints the toolchain's version.
         local_image: The image `wsrunner images build` makes for it; empty if there is no recipe.
@@ -97,8 +101,10 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prepare: tuple[Line, ...] = ()
     build: tuple[Line, ...] = ()
     extension: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]*$")] = ""
+    naming: Literal["", "java"] = ""
     order: Literal["main-first", "reversed"] = "main-first"
-    live: Line = "{run}"
+    run_live: Line = "{run}"
+    live: Literal["prompts", "lines", "flushed"] = "prompts"
     env: dict[Variable, str] = {}
     version: str = ""
     local_image: str = ""
@@ -118,7 +124,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Args:
             present: The images on the engine by name with tag; None if that is unknown.
         """
-        commands = msgspec.structs.replace(self, live="{run}").commands()
+        commands = msgspec.structs.replace(self, run_live="{run}").commands()
         image = self.choose(present or ())
         return {
             "id": self.id,
@@ -127,35 +133,49 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "file": self.file,
             "build": commands.build,
             "run": commands.run,
+            "live": self.live,
             "image": image or self.image,
             "present": None if present is None else image is not None,
         }
 
-    def commands(self, files: Sequence[str] = ()) -> Commands:
+    def main_file(self, code: bytes) -> str:
+        """Return the main file's name for a client that sends only code."""
+        if self.naming == "java":
+            return java.file_name(code.decode(errors="replace"), self.file)
+        return self.file
+
+    def commands(self, files: Sequence[str] = (), code: bytes = b"") -> Commands:
         """Return the command lines for a program of these files.
 
         Args:
             files: Names relative to the work directory, the main file first; the language's own
                 main file if empty.
+            code: The main file's content, which may name the class to start.
         """
         names = [_argument(name) for name in (files or (self.file,))]
         main, extras = names[0], [n for n in names[1:] if _has_extension(n, self.extension)]
         sources = [main, *extras]
         if self.order == "reversed":
             sources.reverse()
+        stem = _stem(main)
         words = {
             "file": shlex.quote(main),
-            "stem": shlex.quote(_stem(main)),
+            "stem": shlex.quote(stem),
             "sources": shlex.join(sources),
+            "beside": shlex.join([n for n in sources if _folder(n) == _folder(main)]),
+            "extras": shlex.join(extras),
         }
+        if self.naming == "java":
+            source = code.decode(errors="replace")
+            words["class"] = shlex.quote(java.main_class(source, stem.rpartition("/")[2]))
         words["run"] = _fill(self.run, words)
         build = [_fill(line, words) for line in self.prepare]
         for line in self.build:
             if "{extra}" in line:
                 build += [_fill(line, words | {"extra": shlex.quote(extra)}) for extra in extras]
-            else:
+            elif extras or "{extras}" not in line:
                 build.append(_fill(line, words))
-        return Commands(tuple(build), _fill(self.live, words))
+        return Commands(tuple(build), _fill(self.run_live, words))
 
 
 class Catalogue:
@@ -292,7 +312,8 @@ def _language(table: Mapping[str, Any], where: str) -> Language:
         reason, _, place = str(exc).partition(" - at ")
         shown = place.strip("`$.")
         raise SetupError(f"{where}{shown + ': ' if shown else ''}{reason}") from exc
-    for key, allowed in _ALLOWED.items():
+    for key, words in _ALLOWED.items():
+        allowed = words if language.naming else words - {"class"}
         value = getattr(language, key)
         for line in (value,) if isinstance(value, str) else value:
             wrong = sorted(set(_PLACEHOLDER.findall(line)) - allowed)
@@ -315,6 +336,10 @@ def _stem(name: str) -> str:
     head, slash, tail = name.rpartition("/")
     stem = tail.rpartition(".")[0] or tail
     return head + slash + stem
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _has_extension(name: str, extension: str) -> bool:

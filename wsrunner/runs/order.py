@@ -75,9 +75,13 @@ def make_order(
     """
     language = catalogue.find(job.language)
     limits = _limits(job.limits, settings)
-    files = {language.file: job.code or b""} if job.files is None else job.files
+    if job.files is None:
+        code = job.code or b""
+        files = {language.main_file(code): code}
+    else:
+        files = job.files
     image = choose_image(language, present)
-    commands = language.commands(list(files))
+    commands = language.commands(list(files), next(iter(files.values())))
     plan = Plan(
         files=files,
         build=commands.build,
