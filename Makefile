@@ -17,7 +17,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run check test up down lint lint-js types format lock clean web web-if-node wheels test-tools compose-tool node-tools
+.PHONY: help run check test languages up down lint lint-js types format lock clean web web-if-node wheels test-tools compose-tool node-tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,6 +35,10 @@ test: .venv/.dev test-tools ## run all tests (ARGS="-k images" …)
 
 check: lint types ## the quick checks: lint, types, all tests that need no engine, Redis or browser (ARGS=-x …)
 	@exec $(BIN)/python -m pytest -m "not docker and not redis and not browser" $(ARGS)
+
+languages: .venv/.dev ## build and try all languages (LANGUAGES="ruby nim" …), for docs/languages.md
+	@$(BIN)/wsrunner setup --with-deps $(LANGUAGES)
+	@exec $(BIN)/python -m tests.languages $(ARGS) $(LANGUAGES)
 
 web: static/dist/bundle.js ## bundle the playground's editor and terminal (needs Node and npm)
 

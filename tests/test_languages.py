@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker_fixtures import REQUIRED
+from tests.languages import table
 from wsrunner import languages
 from wsrunner.errors import SetupError, UnknownLanguageError
 
@@ -30,11 +31,28 @@ def operator_file(tmp_path, text):
 
 
 DEVIATIONS = {
-    # What differs from the glot images' facts, and why.
-    "java": {
-        "file": "Main.java",  # a public class Main must be in it
-        "build": ("javac -d . {sources}",),  # sources in folders: classes where `java` looks
+    # Newer programs than those of 2011.
+    "cpp": {"build": ("clang++ -std=c++20 -o a.out {sources}",)},
+    # Compiled apart: exit code, signals and arguments are the program's, not the compiler's.
+    "crystal": {
+        "build": ("crystal build --no-color -o a.out {file} /tmp/live.cr",),
+        "run": "./a.out",
     },
+    "nim": {
+        "build": ("nim --hints:off --verbosity:0 compile -o:a.out {file}",),
+        "run": "./a.out",
+    },
+    # elixirc takes arguments for further files; further files are compiled before.
+    "elixir": {"build": ("elixirc {extras}",), "run": "elixir {file}"},
+    # A second file takes part.
+    "go": {"build": ("go build -o a.out {beside}",)},
+    # A public class Main must be in Main.java; -d . for sources in folders.
+    "java": {"file": "Main.java", "build": ("javac -d . {sources}",)},
+    # The class that has main may be called anything.
+    "kotlin": {"build": ("kotlinc -d a.jar {sources}",), "run": "kotlin a.jar"},
+    "scala": {"build": ("scalac -d a.jar {sources}",), "run": "scala a.jar"},
+    # Without the compiler's banner, and with a unit that makes lines come live.
+    "pascal": {"build": ("fpc -l- -v0 -vew -FU/tmp -Fu/tmp -Falivelines -oa.out {file}",)},
 }
 """Templates by language and key, beside the facts. Everything else is as in the images' facts."""
 
@@ -86,6 +104,17 @@ def test_deviations_name_keys_that_deviate(catalogue):
         for key, value in own.items():
             glots = facts[name]["version_command" if key == "version" else key]
             assert value != glots, f"{name}: {key} does not deviate"
+
+
+def test_further_files_of_go_are_those_in_the_main_files_folder(catalogue):
+    commands = catalogue.find("go").commands(["main.go", "tool.go", "sub/x.go", "go.mod"])
+    assert commands.build == ("go build -o a.out main.go tool.go",)
+
+
+def test_further_files_of_elixir_are_compiled_first_and_only_if_there_are_any(catalogue):
+    elixir = catalogue.find("elixir")
+    assert elixir.commands(["main.ex"]) == ((), "elixir main.ex")
+    assert elixir.commands(["main.ex", "a.ex", "b.ex"]).build == ("elixirc a.ex b.ex",)
 
 
 def test_only_files_of_the_extension_join_the_build(catalogue):
@@ -261,3 +290,24 @@ def test_a_wrong_operators_file_is_named_with_the_place(tmp_path, text, words):
 def test_a_missing_operators_file_is_named(tmp_path):
     with pytest.raises(SetupError, match=r"can't read .*none.toml: No such file"):
         languages.load(tmp_path / "none.toml")
+
+
+def test_languages_md_is_made_from_the_catalogue_and_what_was_found(catalogue):
+    found = table.results()
+    assert table.PAGE.read_text() == table.markdown(catalogue, found), "run `make languages`"
+
+
+@pytest.mark.parametrize("name", sorted(table.results()))
+def test_what_was_found_of_a_language_is_what_the_catalogue_says(catalogue, name):
+    assert table.surprises(catalogue.find(name), table.results()[name]) == []
+
+
+def test_a_language_that_does_otherwise_than_promised_is_noticed(catalogue):
+    result = {"checks": dict.fromkeys(table.CHECKS, "yes")}
+    assert table.surprises(catalogue.find("rust"), result) == ["prompts"]
+    result["checks"] |= {"prompts": "no", "exit code": "exit 1: x"}
+    assert table.surprises(catalogue.find("rust"), result) == ["exit code"]
+
+
+def test_every_language_without_a_recipe_says_why(catalogue):
+    assert set(table.UNBUILT) == {one.id for one in catalogue if not one.local_image}

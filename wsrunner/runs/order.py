@@ -75,11 +75,10 @@ def make_order(
     """
     language = catalogue.find(job.language)
     limits = _limits(job.limits, settings)
-    if job.files is None:
+    files = job.files
+    if files is None:
         code = job.code or b""
         files = {language.main_file(code): code}
-    else:
-        files = job.files
     image = choose_image(language, present)
     commands = language.commands(list(files), next(iter(files.values())))
     plan = Plan(

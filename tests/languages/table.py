@@ -1,0 +1,134 @@
+"""``docs/languages.md``, made from the catalogue and from what ``make languages`` found."""
+
+import json
+from pathlib import Path
+
+from tests.languages.checks import CHECKS
+
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).parents[2] / "docs" / "languages.md"
+JVM = {"crash": "the Java VM catches it: SIGABRT"}
+DIFFERS = {
+    "clisp": {"crash": "SBCL makes an error of it: exit 1"},
+    "clojure": JVM,
+    "cobol": {"crash": "libcob catches it: exit 11"},
+    "csharp": {"crash": "Mono catches it: SIGABRT"},
+    "go": {"crash": "Go catches it: a trace and exit 2"},
+    "groovy": JVM,
+    "java": JVM,
+    "kotlin": JVM,
+    "ruby": {"crash": "Ruby catches it: SIGABRT"},
+    "scala": JVM,
+}
+"""What a language does otherwise, and why, by language and check."""
+
+NOT_TRIED = "not tried"
+UNBUILT = {
+    "dart": "its SDK is in none of Debian, PyPI and npm",
+    "elm": "its compiler fetches its core packages from a server of its own",
+    "fsharp": "Debian has no F# compiler any more",
+    "hare": "not in this Debian release",
+    "idris": "not in this Debian release",
+    "julia": "not in this Debian release",
+    "kotlin": "no recipe yet; Debian has 1.3.31",
+    "mercury": "not in this Debian release",
+    "nix": "no recipe yet; Debian has 2.8",
+    "sac": "only from its authors",
+    "scala": "no recipe yet; Debian has 2.11.12",
+    "swift": "its toolchain is in none of Debian, PyPI and npm",
+    "zig": "no recipe yet; PyPI has it as ziglang",
+}
+"""Why a language has no local image."""
+
+HEAD = """\
+# Languages
+
+Made by `make languages`, which builds the image of every language that has a recipe and runs the programs of
+`tests/programs` in it, over the protocol; `make languages LANGUAGES="ruby nim"` tries these alone and keeps the other
+rows. A server tells the same facts of its own catalogue at `GET /v1/languages`.
+
+- **live**: what shows at once though stdout is a pipe. `prompts`: lines, and an unfinished line before the program
+  reads. `lines`: lines alone; a prompt shows where the program flushes it. `flushed`: what the program flushes itself.
+- **1 MB**: reads a megabyte of stdin. **args, env**: arguments and variables are the program's, as they were sent.
+- **exit 7**, **SIGSEGV**: exit code and signal of the outcome are the program's. **files**: a second file takes part.
+
+`-` means not tried.
+
+"""
+TAIL = """
+## Worth knowing
+
+- A run has no display: Python's image is without tkinter, for no window could open.
+- C++ is compiled as C++20.
+- Erlang writes Latin-1 unless the program says `io:setopts([{encoding, unicode}])` (before OTP 26).
+- Go: files in the main file's folder are built together; packages in folders need a `go.mod`.
+- Java: sent as `code`, a public type names its file; the class that has `main` is started.
+- OCaml: `print_endline`, `read_line` and `%!` flush, nothing else does. Rust flushes at line ends; `print!` needs
+  `std::io::stdout().flush()`.
+"""
+
+
+def results():
+    """Return what is kept, by language."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def expected(language, check):
+    """Return what the catalogue and `DIFFERS` promise of a check."""
+    if check in {"lines", "prompts"}:
+        shown = {"prompts": {"lines", "prompts"}, "lines": {"lines"}, "flushed": set()}
+        return "yes" if check in shown[language.live] else "no"
+    return None if check in DIFFERS.get(language.id, {}) else "yes"
+
+
+def surprises(language, result):
+    """Return the checks that came out otherwise than is promised."""
+    return [
+        check
+        for check in CHECKS
+        if (promised := expected(language, check))
+        and result["checks"][check] not in {promised, NOT_TRIED}
+    ]
+
+
+def write(catalogue, found):
+    """Keep the results and make the page of them."""
+    ordered = {one.id: found[one.id] for one in catalogue if one.id in found}
+    RESULTS.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(markdown(catalogue, ordered))
+
+
+def markdown(catalogue, found):
+    """Return the page."""
+    rows = [
+        "| | version | live | 1 MB | args, env | exit 7 | SIGSEGV | files |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for language in catalogue:
+        if result := found.get(language.id):
+            checked = [
+                _cell(language, result, check)
+                for check in ("stdin", "arguments", "exit code", "crash", "files")
+            ]
+            version = result["version"].replace("|", "/")
+            rows.append(
+                f"| {language.name} | {version} | {language.live} | {' | '.join(checked)} |"
+            )
+    without = [
+        f"- {language.name}: {UNBUILT[language.id]}."
+        for language in catalogue
+        if not language.local_image
+    ]
+    parts = ["\n".join(rows), TAIL, "## Without a local image\n"]
+    parts += [
+        "`wsrunner images pull` gets their glot images from a registry.\n",
+        "\n".join(without),
+    ]
+    return HEAD + "\n".join(parts) + "\n"
+
+
+def _cell(language, result, check):
+    found = result["checks"][check]
+    if found == NOT_TRIED:
+        return "-"
+    return found if found == "yes" else DIFFERS.get(language.id, {}).get(check, found)

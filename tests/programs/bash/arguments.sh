@@ -1,0 +1,2 @@
+printf '%s\n' "$@" "$GREETING"
+exit 7

@@ -1,0 +1,2 @@
+. ./tool.sh
+twice 21

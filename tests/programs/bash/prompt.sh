@@ -1,0 +1,3 @@
+printf 'number? '
+read -r number
+echo $((number * number))

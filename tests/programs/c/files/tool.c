@@ -1,0 +1,3 @@
+#include "tool.h"
+
+int twice(int n) { return 2 * n; }

@@ -1,0 +1,1 @@
+(format t "~a~%" (loop while (read-line *standard-input* nil) count t))

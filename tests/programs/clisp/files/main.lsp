@@ -1,0 +1,2 @@
+(load "tool.lsp")
+(format t "~a~%" (twice 21))

@@ -1,0 +1,1 @@
+(defun twice (n) (* 2 n))

@@ -1,0 +1,3 @@
+(format t "one~%")
+(read-line)
+(format t "two~%")

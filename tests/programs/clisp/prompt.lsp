@@ -1,0 +1,3 @@
+(format t "number? ")
+(let ((number (parse-integer (read-line))))
+  (format t "~a~%" (* number number)))

@@ -1,0 +1,1 @@
+(println (count (line-seq (java.io.BufferedReader. *in*))))

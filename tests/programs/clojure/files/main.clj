@@ -1,0 +1,2 @@
+(load-file "tool.clj")
+(println (twice 21))

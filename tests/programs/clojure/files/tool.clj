@@ -1,0 +1,1 @@
+(defn twice [n] (* 2 n))

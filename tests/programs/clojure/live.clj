@@ -1,0 +1,4 @@
+(print "one\n")
+(read-line)
+(print "two\n")
+(flush)

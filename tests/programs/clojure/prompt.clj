@@ -1,0 +1,3 @@
+(print "number? ")
+(let [number (Integer/parseInt (read-line))]
+  (println (* number number)))

@@ -1,0 +1,5 @@
+       IDENTIFICATION DIVISION.
+       PROGRAM-ID. CRASH.
+       PROCEDURE DIVISION.
+           CALL "SYSTEM" USING "kill -SEGV $PPID".
+           STOP RUN.

@@ -1,0 +1,12 @@
+       IDENTIFICATION DIVISION.
+       PROGRAM-ID. PROMPT.
+       DATA DIVISION.
+       WORKING-STORAGE SECTION.
+       01 NUM PIC 9(4).
+       01 SQUARE PIC 9(3).
+       PROCEDURE DIVISION.
+           DISPLAY "number? " WITH NO ADVANCING.
+           ACCEPT NUM.
+           COMPUTE SQUARE = NUM * NUM.
+           DISPLAY SQUARE.
+           STOP RUN.

@@ -1,0 +1,2 @@
+tool = require './tool'
+console.log tool.twice 21

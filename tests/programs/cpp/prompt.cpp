@@ -1,0 +1,8 @@
+#include <iostream>
+
+int main() {
+    int number;
+    std::cout << "number? ";
+    std::cin >> number;
+    std::cout << number * number << "\n";
+}

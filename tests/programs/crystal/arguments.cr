@@ -1,0 +1,3 @@
+ARGV.each { |argument| puts argument }
+puts ENV["GREETING"]
+exit 7

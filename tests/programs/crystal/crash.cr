@@ -1,0 +1,3 @@
+Signal::SEGV.reset
+Process.signal Signal::SEGV, Process.pid
+sleep

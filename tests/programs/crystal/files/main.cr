@@ -1,0 +1,3 @@
+require "./tool"
+
+puts twice(21)

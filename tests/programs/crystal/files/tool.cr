@@ -1,0 +1,3 @@
+def twice(n)
+  2 * n
+end

@@ -1,0 +1,3 @@
+print "one\n"
+gets
+print "two\n"

@@ -1,0 +1,3 @@
+print "number? "
+number = gets.not_nil!.to_i
+puts number * number

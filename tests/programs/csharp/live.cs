@@ -1,0 +1,9 @@
+using System;
+
+class Program {
+    static void Main() {
+        Console.Write("one\n");
+        Console.ReadLine();
+        Console.Write("two\n");
+    }
+}

@@ -1,0 +1,7 @@
+import std.stdio;
+
+void main() {
+    int lines;
+    foreach (line; stdin.byLine) lines++;
+    writeln(lines);
+}

@@ -1,0 +1,3 @@
+import core.volatile;
+
+void main() { volatileStore(cast(uint*) 8, 1); }

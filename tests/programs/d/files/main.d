@@ -1,0 +1,3 @@
+import std.stdio, tool;
+
+void main() { writeln(twice(21)); }

@@ -1,0 +1,3 @@
+module tool;
+
+int twice(int n) { return 2 * n; }

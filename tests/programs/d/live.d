@@ -1,0 +1,7 @@
+import std.stdio;
+
+void main() {
+    write("one\n");
+    readln();
+    write("two\n");
+}

@@ -1,0 +1,1 @@
+IO.stream(:stdio, :line) |> Enum.count() |> IO.puts()

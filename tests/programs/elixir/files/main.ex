@@ -1,0 +1,1 @@
+IO.puts(Tool.twice(21))

@@ -1,0 +1,3 @@
+defmodule Tool do
+  def twice(n), do: 2 * n
+end

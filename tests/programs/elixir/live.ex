@@ -1,0 +1,3 @@
+IO.write("one\n")
+IO.gets("")
+IO.write("two\n")

@@ -1,0 +1,12 @@
+package main
+
+import (
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signal.Reset(syscall.SIGSEGV)
+	syscall.Kill(syscall.Getpid(), syscall.SIGSEGV)
+	select {}
+}

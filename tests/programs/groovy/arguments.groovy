@@ -1,0 +1,3 @@
+args.each { println it }
+println System.getenv('GREETING')
+System.exit(7)

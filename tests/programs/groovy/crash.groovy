@@ -1,0 +1,2 @@
+['sh', '-c', 'kill -SEGV $PPID'].execute().waitFor()
+sleep 60000

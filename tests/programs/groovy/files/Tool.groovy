@@ -1,0 +1,3 @@
+class Tool {
+    static twice(n) { 2 * n }
+}

@@ -1,0 +1,1 @@
+println Tool.twice(21)

@@ -1,0 +1,3 @@
+print 'one\n'
+System.in.read()
+print 'two\n'

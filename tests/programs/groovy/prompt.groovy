@@ -1,0 +1,3 @@
+print 'number? '
+def number = System.in.newReader().readLine() as int
+println number * number

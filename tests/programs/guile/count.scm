@@ -1,0 +1,5 @@
+(use-modules (ice-9 rdelim))
+(let count ((lines 0))
+  (if (eof-object? (read-line))
+      (begin (display lines) (newline))
+      (count (+ lines 1))))

@@ -1,0 +1,2 @@
+(kill (getpid) SIGSEGV)
+(sleep 60)

@@ -1,0 +1,3 @@
+(load "tool.scm")
+(display (twice 21))
+(newline)

@@ -1,0 +1,1 @@
+(define (twice n) (* 2 n))

@@ -1,0 +1,4 @@
+(use-modules (ice-9 rdelim))
+(display "one\n")
+(read-line)
+(display "two\n")

@@ -1,0 +1,4 @@
+(display "number? ")
+(let ((number (read)))
+  (display (* number number))
+  (newline))

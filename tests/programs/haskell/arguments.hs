@@ -1,0 +1,7 @@
+import System.Environment
+import System.Exit
+
+main = do
+  getArgs >>= mapM_ putStrLn
+  getEnv "GREETING" >>= putStrLn
+  exitWith (ExitFailure 7)

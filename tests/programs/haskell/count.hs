@@ -1,0 +1,1 @@
+main = interact (\text -> show (length (lines text)) ++ "\n")

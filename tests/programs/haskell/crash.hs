@@ -1,0 +1,3 @@
+import Foreign
+
+main = poke (nullPtr `plusPtr` 8) (1 :: Int)

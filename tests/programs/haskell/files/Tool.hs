@@ -1,0 +1,4 @@
+module Tool where
+
+twice :: Int -> Int
+twice n = 2 * n

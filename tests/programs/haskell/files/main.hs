@@ -1,0 +1,3 @@
+import Tool
+
+main = print (twice 21)

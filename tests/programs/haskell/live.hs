@@ -1,0 +1,4 @@
+main = do
+  putStr "one\n"
+  getLine
+  putStr "two\n"

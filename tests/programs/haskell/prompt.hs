@@ -1,0 +1,4 @@
+main = do
+  putStr "number? "
+  number <- readLn
+  print (number * number)

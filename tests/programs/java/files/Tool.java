@@ -1,0 +1,3 @@
+public class Tool {
+    static int twice(int n) { return 2 * n; }
+}

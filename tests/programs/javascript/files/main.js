@@ -1,0 +1,2 @@
+const { twice } = require('./tool');
+console.log(twice(21));

@@ -1,0 +1,6 @@
+process.stdout.write('number? ');
+process.stdin.once('data', (text) => {
+  const number = parseInt(text);
+  console.log(number * number);
+  process.stdin.destroy();
+});

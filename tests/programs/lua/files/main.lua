@@ -1,0 +1,2 @@
+local tool = require("tool")
+print(tool.twice(21))

@@ -1,0 +1,3 @@
+io.write("number? ")
+local number = io.read("n")
+print(number * number)

@@ -1,0 +1,5 @@
+import std/os
+
+for argument in commandLineParams(): echo argument
+echo getEnv("GREETING")
+quit 7

@@ -1,0 +1,3 @@
+var count = 0
+for line in stdin.lines: inc count
+echo count

@@ -1,0 +1,3 @@
+import tool
+
+echo twice(21)

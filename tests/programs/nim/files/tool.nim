@@ -1,0 +1,1 @@
+proc twice*(n: int): int = 2 * n

@@ -1,0 +1,3 @@
+stdout.write "one\n"
+discard stdin.readLine
+stdout.write "two\n"

@@ -1,0 +1,6 @@
+program Crash;
+uses baseUnix;
+begin
+  fpSignal(SIGSEGV, SignalHandler(SIG_DFL));
+  fpKill(fpGetPid, SIGSEGV);
+end.

@@ -1,0 +1,5 @@
+program Main;
+uses tool;
+begin
+  writeln(twice(21));
+end.

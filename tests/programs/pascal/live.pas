@@ -1,0 +1,6 @@
+program Live;
+begin
+  writeln('one');
+  readln;
+  writeln('two');
+end.

@@ -1,0 +1,7 @@
+program Prompt;
+var number: integer;
+begin
+  write('number? ');
+  readln(number);
+  writeln(number * number);
+end.

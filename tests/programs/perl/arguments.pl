@@ -1,0 +1,2 @@
+print "$_\n" for @ARGV, $ENV{GREETING};
+exit 7;

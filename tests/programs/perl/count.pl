@@ -1,0 +1,3 @@
+my $lines = 0;
+$lines++ while <STDIN>;
+print "$lines\n";

@@ -1,0 +1,3 @@
+package Tool;
+sub twice { 2 * $_[0] }
+1;

@@ -1,0 +1,3 @@
+use lib '.';
+use Tool;
+print Tool::twice(21), "\n";

@@ -1,0 +1,3 @@
+print "number? ";
+my $number = <STDIN>;
+print $number * $number, "\n";

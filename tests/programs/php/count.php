@@ -1,0 +1,2 @@
+<?php
+echo count(file('php://stdin')), "\n";

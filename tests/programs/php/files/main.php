@@ -1,0 +1,3 @@
+<?php
+require 'tool.php';
+echo twice(21), "\n";

@@ -1,0 +1,4 @@
+<?php
+echo "number? ";
+$number = (int) fgets(STDIN);
+echo $number * $number, "\n";

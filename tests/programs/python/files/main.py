@@ -1,0 +1,3 @@
+from tool import twice
+
+print(twice(21))

@@ -1,0 +1,2 @@
+number = int(input("number? "))
+print(number * number)

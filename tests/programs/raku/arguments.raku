@@ -1,0 +1,3 @@
+.say for @*ARGS;
+say %*ENV<GREETING>;
+exit 7;

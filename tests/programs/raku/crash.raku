@@ -1,0 +1,2 @@
+shell "kill -SEGV $*PID";
+sleep 60;

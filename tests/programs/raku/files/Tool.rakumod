@@ -1,0 +1,2 @@
+unit module Tool;
+sub twice($n) is export { 2 * $n }

@@ -1,0 +1,3 @@
+use lib '.';
+use Tool;
+say twice(21);

@@ -1,0 +1,3 @@
+print "one\n";
+get;
+print "two\n";

@@ -1,0 +1,3 @@
+print "number? ";
+my $number = get.Int;
+say $number * $number;

@@ -1,0 +1,2 @@
+puts ARGV, ENV["GREETING"]
+exit 7

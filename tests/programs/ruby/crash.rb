@@ -1,0 +1,2 @@
+Process.kill :SEGV, Process.pid
+sleep 60

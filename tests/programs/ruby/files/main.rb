@@ -1,0 +1,2 @@
+require_relative "tool"
+puts twice(21)

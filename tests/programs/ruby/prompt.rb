@@ -1,0 +1,3 @@
+print "number? "
+number = gets.to_i
+puts number * number

@@ -1,0 +1,5 @@
+mod tool;
+
+fn main() {
+    println!("{}", tool::twice(21));
+}

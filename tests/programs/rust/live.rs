@@ -1,0 +1,5 @@
+fn main() {
+    println!("one");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    println!("two");
+}

@@ -1,0 +1,3 @@
+declare const process: any;
+process.kill(process.pid, 'SIGSEGV');
+setTimeout(() => {}, 60000);

@@ -1,0 +1,2 @@
+import { twice } from './tool';
+console.log(twice(21));
