@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests import docker_fixtures, storm
+from wsrunner import languages
 from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
 from wsrunner.engines.dialogue import bootstrap
 from wsrunner.engines.dialogue.bootstrap import (
@@ -17,9 +19,9 @@ from wsrunner.engines.dialogue.bootstrap import (
 )
 
 MARK = b"\x1e" + b"0123456789abcdef" * 2
-RUN = Report(stage="run", code=0, signal=None, cpu_s=0.5, peak_bytes=4096, oom_kills=0)
-RUN_LINE = b" run 0 exited 500000000 4096 0\n"
-BUILD_LINE = b" build 0 exited 1000 - -\n"
+RUN = Report(stage="run", code=0, signal=None, wall_s=0.75, cpu_s=0.5, peak_bytes=4096, oom_kills=0)
+RUN_LINE = b" run 0 exited 750000000 500000000 4096 0\n"
+BUILD_LINE = b" build 0 exited 2000 1000 - -\n"
 
 
 def plan(**fields):
@@ -50,15 +52,17 @@ def test_marks_are_new_each_time_and_begin_with_a_control_character():
 @pytest.mark.parametrize(
     "figures",
     [
-        "256 exited 0 0 0",
-        "-1 exited 0 0 0",
-        "128 signaled 0 0 0",
-        "193 signaled 0 0 0",
-        f"{'9' * 60} exited 0 0 0",
-        "0 exited -1 0 0",
-        "0 exited 0 -1 0",
-        "0 exited 0 0 -1",
-        f"0 exited {10**40} 0 0",
+        "256 exited 0 0 0 0",
+        "-1 exited 0 0 0 0",
+        "128 signaled 0 0 0 0",
+        "193 signaled 0 0 0 0",
+        f"{'9' * 60} exited 0 0 0 0",
+        "0 exited -1 0 0 0",
+        "0 exited 0 -1 0 0",
+        "0 exited 0 0 -1 0",
+        "0 exited 0 0 0 -1",
+        "0 exited 0 0 0",
+        f"0 exited {10**40} 0 0 0",
     ],
 )
 def test_a_report_that_no_bootstrap_can_have_written_is_none(figures):
@@ -94,7 +98,7 @@ def test_what_a_stream_brings_after_its_mark_waits_for_the_report():
 
 def test_a_terminal_has_one_stream_and_one_mark():
     reports = Reports(MARK, tty=True)
-    items = feed(reports, Frame(STDOUT, b"\x1b[1mhi\r\n" + MARK + b" ready 0 exited - - -\r\n"))
+    items = feed(reports, Frame(STDOUT, b"\x1b[1mhi\r\n" + MARK + b" ready 0 exited - - - -\r\n"))
     assert items[0] == Frame(STDOUT, b"\x1b[1mhi\r\n")
     assert found(items)[0].stage == "ready"
     assert found(feed(reports, Frame(STDOUT, MARK + RUN_LINE))) == [RUN]
@@ -102,9 +106,9 @@ def test_a_terminal_has_one_stream_and_one_mark():
 
 def test_codes_and_signals_are_told_apart():
     cases = {
-        b" run 139 exited 1 2 3\n": (139, None),
-        b" run 139 signaled 1 2 3\n": (None, 11),
-        b" run 0 exited - - -\n": (0, None),
+        b" run 139 exited 1 2 3 4\n": (139, None),
+        b" run 139 signaled 1 2 3 4\n": (None, 11),
+        b" run 0 exited - - - -\n": (0, None),
     }
     for line, expected in cases.items():
         (report,) = found(feed(Reports(MARK, tty=True), Frame(STDOUT, MARK + line)))
@@ -112,8 +116,11 @@ def test_codes_and_signals_are_told_apart():
 
 
 def test_figures_that_the_runtime_does_not_give_are_none():
-    (report,) = found(feed(Reports(MARK, tty=True), Frame(STDOUT, MARK + b" run 0 exited - - -\n")))
-    assert (report.cpu_s, report.peak_bytes, report.oom_kills) == (None, None, 0)
+    (report,) = found(
+        feed(Reports(MARK, tty=True), Frame(STDOUT, MARK + b" run 0 exited - - - -\n"))
+    )
+    assert (report.wall_s, report.cpu_s, report.peak_bytes) == (None, None, None)
+    assert report.oom_kills == 0
 
 
 def test_rest_hands_out_what_was_held_back_when_the_end_came_without_a_report():
@@ -189,7 +196,11 @@ def script_of(encoded):
 def carried_out(request, folder, shell="sh"):
     """Carry a request's files and stages out with a real shell that knows `put` and `stage`."""
     script, raw = script_of(bootstrap.encode(request, MARK))
-    words = 'put() { head -c "$2" >"$1" <&3; }\nstage() { ( "$2" ); }\nreset=\n'
+    words = (
+        'limits() { :; }\nput() { head -c "$2" >"$1" <&3; }\nstage() { ( "$2" ); }\nreset= shell='
+        + shell
+        + "\n"
+    )
     (folder / ".raw").write_bytes(raw)
     return subprocess.run(
         [shell, "-c", f"exec 3<.raw\n{words}" + script.decode()],
@@ -248,7 +259,7 @@ def test_only_files_that_a_shell_can_t_hold_follow_the_script():
 )
 def test_a_command_may_be_any_shell_line(run, tmp_path):
     expected = subprocess.run(["sh", "-c", run], cwd=tmp_path, capture_output=True, check=False)
-    done = carried_out(plan(run=run, shell=True), tmp_path)
+    done = carried_out(plan(run=run), tmp_path)
     assert (done.returncode, done.stdout) == (expected.returncode, expected.stdout)
 
 
@@ -265,5 +276,18 @@ def test_live_variables_do_not_override_the_client_s(tmp_path):
 
 def test_limits_are_whole_seconds_and_never_none():
     script, _ = script_of(bootstrap.encode(plan(wall_s=0.1, cpu_s=0.1), MARK))
-    assert b"cpu_s=1\n" in script
-    assert b"wall_s=3\n" in script
+    assert b"limits 1 3\n" in script
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_no_end_is_told_wrong_in_a_storm_of_signals(shell):
+    image = docker_fixtures.image_of("python")
+    done = storm.begin(150, shell, image=image)
+    assert (done.returncode, done.stdout) == (0, "150 runs, 0 told wrong\n"), done.stderr
+
+
+def test_every_line_of_the_catalogue_is_exec_ed_without_a_shell():
+    for language in languages.load():
+        line = language.commands(["a b'c é." + language.file.rpartition(".")[2]]).run
+        script, _ = script_of(bootstrap.encode(plan(run=line), MARK))
+        assert b"exec $reset $shell" not in script, language.id

@@ -61,6 +61,121 @@ async def test_a_program_that_dies_of_a_signal_is_signaled(talk, name):
     assert (outcome.reason, outcome.signal, outcome.code) == ("signaled", name, None)
 
 
+HANDLES_TERM = (
+    "import signal, sys, time\n"
+    "def f(*_): print('term', flush=True); sys.exit(4)\n"
+    "signal.signal(signal.SIGTERM, f)\n"
+    "print('ready', flush=True)\n"
+    "while True: time.sleep(0.05)"
+)
+WAYS = {
+    "as it is": {},
+    "a file name with a space": {"name": "a b.py"},
+    "a file name beyond ASCII": {"name": "é.py"},
+    "a file name with quotes": {"name": "a'b\"c$d.py"},
+    "a command": {"command": "python main.py"},
+    "a command with quotes": {"command": """A=1 'python' "main.py" x"""},
+    "a command with a redirection": {"command": "python main.py 2>&1 </dev/null"},
+    "a list that ends with it": {"command": "cd . && python main.py"},
+    "a command with variables": {
+        "command": "python main.py $HOME",
+        "env": {"B": "2"},
+        "args": ["y"],
+    },
+}
+
+
+async def run_in_a_way(talk, way, code):
+    fields = dict(WAYS[way])
+    files = [{"name": fields.pop("name", "main.py"), "content": code}]
+    await talk.say("run", language="python", files=files, **fields)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_program_that_handles_a_signal_ends_as_its_handler_says(talk, way):
+    await run_in_a_way(talk, way, HANDLES_TERM)
+    await talk.hear_output("ready\n")
+    await talk.say("signal", signal="SIGTERM")
+    outcome = await talk.finish()
+    assert (outcome.reason, outcome.code, outcome.stdout) == ("exited", 4, "ready\nterm\n")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_program_that_crashes_is_signaled_and_nobody_else_speaks_of_it(talk, way):
+    await run_in_a_way(talk, way, "import os; os.kill(os.getpid(), 11)")
+    outcome = await talk.finish()
+    assert (outcome.reason, outcome.signal, outcome.stderr) == ("signaled", "SIGSEGV", "")
+
+
+async def test_a_ruby_program_that_handles_a_signal_ends_as_its_handler_says(talk, need):
+    need("ruby")
+    code = "trap('TERM') { puts 'term'; exit 4 }\nputs 'ready'\nsleep"
+    await talk.say("run", language="ruby", code=code)
+    await talk.hear_output("ready\n")
+    await talk.say("signal", signal="SIGTERM")
+    outcome = await talk.finish()
+    assert (outcome.reason, outcome.code, outcome.stdout) == ("exited", 4, "ready\nterm\n")
+
+
+# figures
+
+
+async def test_the_wall_clock_never_runs_behind_the_cpu_clock_of_one_thread(talk):
+    for number in range(30):
+        code = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); done" if number % 2 else "exit 3"
+        outcome = await talk.run("bash", code)
+        assert 0 < outcome.cpu_ms <= outcome.wall_ms
+
+
+async def test_the_wall_clock_is_the_container_s(talk, server):
+    """A build that is reported together with its program's end took none of the program's time."""
+    code = "import time; time.sleep(0.3)"
+    outcome = await talk.run("python", code)
+    assert 300 <= outcome.wall_ms < outcome.wall_ms + outcome.cpu_ms
+
+
+async def test_the_memory_of_a_compiler_is_not_told_as_its_program_s(talk, need):
+    need("c")
+    small = "int main(void) { return 0; }"
+    assert (await talk.run("c", small)).memory_kb is None
+    large = (
+        "#include <stdlib.h>\n#include <string.h>\n"
+        "int main(void) { char *p = malloc(200 << 20); memset(p, 1, 200 << 20); return p[1 << 20] - 1; }"
+    )
+    outcome = await talk.run("c", large)
+    assert outcome.code == 0
+    assert outcome.memory_kb > 200 * 1024
+
+
+async def test_the_memory_of_a_build_that_failed_is_told(talk, need):
+    need("c")
+    outcome = await talk.run("c", "int main(void) { return nothing; }")
+    assert (outcome.stage, outcome.memory_kb > 1024) == ("build", True)
+
+
+# merge
+
+
+ALTERNATING = (
+    "import os\nfor i in range(200): os.write(1 + i % 2, b'%d\\n' % i)\nos.write(2, b'end\\n')"
+)
+
+
+async def test_merged_output_is_in_the_order_in_which_it_was_written(talk):
+    outcome = await talk.run("python", ALTERNATING, merge=True)
+    assert outcome.stdout == "".join(f"{number}\n" for number in range(200)) + "end\n"
+    assert outcome.stderr == ""
+
+
+async def test_a_merged_build_s_warnings_are_stdout_too(talk, need):
+    need("c")
+    code = '#warning careful\n#include <stdio.h>\nint main(){fputs("x", stderr);}'
+    outcome = await talk.run("c", code, merge=True)
+    assert "careful" in outcome.stdout
+    assert outcome.stdout.endswith("x")
+    assert outcome.stderr == ""
+
+
 # stdin
 
 
@@ -180,6 +295,26 @@ async def test_a_signal_that_the_program_does_not_handle_ends_it(talk, name):
     await talk.say("signal", signal=name)
     outcome = await talk.finish()
     assert (outcome.reason, outcome.signal) == ("signaled", name)
+
+
+async def test_a_program_that_has_stopped_costs_no_cpu(talk):
+    code = (
+        "import os, signal, time\n"
+        "if os.fork() == 0:\n"
+        "    time.sleep(1)\n"
+        "    os.kill(os.getppid(), signal.SIGCONT)\n"
+        "    os._exit(0)\n"
+        "print('stopping', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "os.wait()\nos._exit(5)"
+    )
+    outcome = await talk.run("python", code)
+    assert (outcome.reason, outcome.code) == ("exited", 5)
+    assert outcome.cpu_ms < 500
+    code = "(sleep 1; kill -s CONT $$) & echo stopping; kill -s STOP $$; wait; exit 5"
+    outcome = await talk.run("bash", code)
+    assert (outcome.reason, outcome.code) == ("exited", 5)
+    assert outcome.cpu_ms < 500
 
 
 async def test_a_signal_reaches_the_whole_process_group(talk):

@@ -93,6 +93,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
         stdin: All of stdin; left out, stdin stays open for `Stdin` and `Eof`.
         args: Appended to the run command, each one argument.
         command: Shell line in place of the language's run command.
+        merge: Whether stderr is sent as stdout, in the order in which the program wrote both.
     """
 
     language: str
@@ -105,6 +106,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
     command: str | UnsetType = UNSET
     limits: Limits = Limits()
     tty: Tty | UnsetType = UNSET
+    merge: bool = False
 
 
 class Stdin(_Request, tag="stdin", kw_only=True, frozen=True):
@@ -190,8 +192,10 @@ class Exit(_Event, tag="exit", kw_only=True, frozen=True):
     Attributes:
         stage: Where it ended: ``queue`` (never started), ``build`` or ``run``.
         reason: Why; `code` is set for ``exited``, `signal` for ``signaled``.
-        cpu_ms: CPU time of the container in all stages; null where the runtime does not tell.
-        memory_kb: Peak memory of the container in KiB, its files included; null likewise.
+        wall_ms: Time of that stage, by the container's clock.
+        cpu_ms: CPU time of the container in that stage; null where the runtime does not tell.
+        memory_kb: Peak memory of the container until its end in KiB, its files included; null
+            likewise, and where the build before it needed more than the program.
         output_bytes: Bytes delivered.
         truncated: Whether output was left out because of ``output_kb``.
     """

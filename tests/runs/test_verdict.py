@@ -10,7 +10,13 @@ from wsrunner.runs.verdict import Verdict, of_report, signal_name
 
 def report(code=None, number=None, cpu_s=0.0, oom_kills=0):
     return Report(
-        stage="run", code=code, signal=number, cpu_s=cpu_s, peak_bytes=None, oom_kills=oom_kills
+        stage="run",
+        code=code,
+        signal=number,
+        wall_s=None,
+        cpu_s=cpu_s,
+        peak_bytes=None,
+        oom_kills=oom_kills,
     )
 
 

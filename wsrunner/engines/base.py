@@ -56,13 +56,13 @@ class Plan:
         files: Relative name → content; the names are checked by `protocol`.
         build: Shell lines, run one after the other until one fails; none for no build stage.
         run: The run command's shell line.
-        shell: Whether `run` needs a shell even if it looks simple (``exit 3``, ``cd x``).
         args: Appended to the run command, each one argument.
         live_env: The catalogue's variables, which make lines come live.
         env: The client's variables, for build and run.
         wall_s: Seconds after which the container ends itself if the server has died.
         cpu_s: CPU seconds that each process may use.
         window: (columns, rows) of a terminal run, else None.
+        merge: Whether stderr is stdout, from the start.
     """
 
     files: Mapping[str, bytes]
@@ -70,11 +70,11 @@ class Plan:
     run: str
     wall_s: float
     cpu_s: float
-    shell: bool = False
     args: Sequence[str] = ()
     live_env: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     window: tuple[int, int] | None = None
+    merge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,17 @@ class Report:
         stage: ``build`` or ``run``.
         code: Exit code, 0 to 255; None if a signal ended it.
         signal: Number of the signal that ended it, else None.
+        wall_s: How long it took, by the container's clock; None if that was set meanwhile.
         cpu_s: CPU time of the container during the stage; None where the runtime does not tell.
-        peak_bytes: Peak memory of the container so far, its tmpfs included; None likewise.
+        peak_bytes: Peak memory of the container until the stage's end, its tmpfs included; None
+            likewise, and where a stage before it needed more, so that its own can't be told.
         oom_kills: Processes killed so far because memory ran out.
     """
 
     stage: str
     code: int | None
     signal: int | None
+    wall_s: float | None
     cpu_s: float | None
     peak_bytes: int | None
     oom_kills: int

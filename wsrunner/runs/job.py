@@ -34,6 +34,7 @@ class Job:
         command: Shell line in place of the language's run command, or None.
         limits: Its own limits.
         window: (columns, rows) of a terminal, or None for pipes.
+        merge: Whether stderr comes as stdout, in the order in which both were written.
     """
 
     language: str
@@ -45,6 +46,7 @@ class Job:
     command: str | None = None
     limits: Limits = Limits()
     window: tuple[int, int] | None = None
+    merge: bool = False
 
 
 @dataclass(frozen=True, slots=True)

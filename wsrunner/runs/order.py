@@ -85,13 +85,13 @@ def make_order(
         files=files,
         build=commands.build,
         run=commands.run if job.command is None else job.command,
-        shell=job.command is not None,
         wall_s=limits.wall_s,
         cpu_s=limits.cpu_s,
         args=job.args,
         live_env=language.env,
         env=job.env,
         window=job.window,
+        merge=job.merge,
     )
     return Order(
         language=language.id,

@@ -278,6 +278,8 @@ class Run:
         self._announcer.drop()
         self.input.hush()
         wall_s = 0.0 if self.stage == "queue" else time.monotonic() - self._stage_begun_s
+        if report is not None and report.wall_s is not None:
+            wall_s = report.wall_s
         event = Exit(
             seq=self.delivery.number(),
             stage=self.stage,

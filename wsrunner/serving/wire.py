@@ -32,6 +32,7 @@ def job_of(request: protocol.RunRequest) -> Job:
         command=None if request.command is UNSET else request.command,
         limits=_limits(request.limits),
         window=None if request.tty is UNSET else (request.tty.columns, request.tty.rows),
+        merge=request.merge,
     )
 
 

@@ -6,6 +6,7 @@ Owns the format that the head of ``bootstrap.sh`` describes. Pure: no I/O.
 from __future__ import annotations
 
 import math
+import re
 import secrets
 import shlex
 
@@ -21,7 +22,97 @@ HEADER_BYTES = 45
 HELD_MAX_BYTES = 1024 * 1024
 """Output held back behind one stream's mark until the other stream shows its own."""
 REPORT_MAX_BYTES = 256
-_SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,+@%^- ")
+
+# Shell lines, as far as they can be understood without a shell (POSIX 2.2, 2.9.1).
+_WORD = r"""(?:[A-Za-z0-9_./:,+@%^=-]|'[^'\0]*'|"[^"$`\\!\0]*")+"""
+_WORDS = re.compile(rf"[ \t]*{_WORD}(?:[ \t]+{_WORD})*[ \t]*")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_FIRST_WORD = re.compile(r"[ \t]*([A-Za-z0-9_./+][A-Za-z0-9_./+-]*)(?=[ \t]|\Z)")
+_DUPLICATION = re.compile(r"[0-9]*[<>]&[0-9-]")
+_BEYOND_ONE_COMMAND = frozenset(";&|(){}`!#\n")
+_OF_THE_SHELL = frozenset(
+    [
+        ".",
+        ":",
+        "alias",
+        "bg",
+        "bind",
+        "break",
+        "builtin",
+        "caller",
+        "case",
+        "cd",
+        "chdir",
+        "command",
+        "compgen",
+        "complete",
+        "compopt",
+        "continue",
+        "coproc",
+        "declare",
+        "dirs",
+        "disown",
+        "do",
+        "done",
+        "echo",
+        "elif",
+        "else",
+        "enable",
+        "esac",
+        "eval",
+        "exec",
+        "exit",
+        "export",
+        "false",
+        "fc",
+        "fg",
+        "fi",
+        "for",
+        "function",
+        "getopts",
+        "hash",
+        "help",
+        "history",
+        "if",
+        "in",
+        "jobs",
+        "kill",
+        "let",
+        "local",
+        "logout",
+        "mapfile",
+        "popd",
+        "printf",
+        "pushd",
+        "pwd",
+        "read",
+        "readarray",
+        "readonly",
+        "return",
+        "select",
+        "set",
+        "shift",
+        "shopt",
+        "source",
+        "suspend",
+        "test",
+        "then",
+        "time",
+        "times",
+        "trap",
+        "true",
+        "type",
+        "typeset",
+        "ulimit",
+        "umask",
+        "unalias",
+        "unset",
+        "until",
+        "wait",
+        "while",
+    ]
+)
+"""Builtins and reserved words of bash and dash."""
 
 
 def new_mark() -> bytes:
@@ -37,7 +128,7 @@ def encode(plan: Plan, mark: bytes) -> bytes:
         mark: From `new_mark`; the same as is given to `Reports`.
     """
     quote = shlex.quote
-    script = [f"cpu_s={max(1, math.ceil(plan.cpu_s))}", f"wall_s={math.ceil(plan.wall_s) + 2}"]
+    script = [f"limits {max(1, math.ceil(plan.cpu_s))} {math.ceil(plan.wall_s) + 2}"]
     raw: list[bytes] = []
     made: set[str] = set()
     for name, content in plan.files.items():
@@ -54,20 +145,19 @@ def encode(plan: Plan, mark: bytes) -> bytes:
     if plan.window is not None:
         columns, rows = plan.window
         script.append(f"terminal {columns} {rows}")
+    if plan.merge:
+        script.append("merge=1")
     exports = "".join(f"export {name}={quote(value)}; " for name, value in plan.live_env.items())
-    # Through env, as some names (UID, PPID, …) are read-only in bash.
-    variables = "".join(f" {quote(f'{name}={value}')}" for name, value in plan.env.items())
-    prefix = f"exec $reset env{variables}" if variables else "exec $reset"
-    if plan.build:
-        lines = quote("\n".join(plan.build))
-        script.append(f"build() {{ {exports}{prefix} sh -e -c {lines}; }}")
-    arguments = "".join(f" {quote(arg)}" for arg in plan.args)
-    if not plan.shell and _SIMPLE.issuperset(plan.run):
-        # One process fewer on the way to the first line than through `sh -c`.
-        script.append(f"run() {{ {exports}{prefix} {plan.run}{arguments}; }}")
-    else:
-        line = quote(f'{plan.run.rstrip()} "$@"' if plan.args else plan.run)
-        script.append(f"run() {{ {exports}{prefix} sh -c {line} sh{arguments}; }}")
+
+    def define(stage: str, line: str, args: Sequence[str] = ()) -> None:
+        command = _command(line, plan.env, args)
+        script.append(f"{stage}() {{ {exports}exec $reset{command}; }}")
+
+    if len(plan.build) == 1 and _words(plan.build[0]):
+        define("build", plan.build[0])
+    elif plan.build:
+        define("build", "\n".join(["set -e", *plan.build]))
+    define("run", plan.run, plan.args)
     script.append("stage build build && stage run run" if plan.build else "stage run run")
     encoded = "\n".join(script).encode() + b"\n"
     return b"%s%*d\n%s%s" % (
@@ -77,6 +167,41 @@ def encode(plan: Plan, mark: bytes) -> bytes:
         encoded,
         b"".join(raw),
     )
+
+
+def _command(line: str, env: Mapping[str, str], args: Sequence[str]) -> str:
+    """Return what is to be exec'ed for a shell line: the program itself wherever that can be.
+
+    A shell in between would end by signals that the program handles, tell a signal that ended the
+    program as an exit code, and write "Segmentation fault" to its stderr.
+    """
+    # Through env, as some names (UID, PPID, …) are read-only in bash.
+    variables = [f"{name}={value}" for name, value in env.items()]
+    shell = ""
+    words = _words(line)
+    if words is not None:
+        while _ASSIGNMENT.match(words[0]):
+            variables.append(words.pop(0))
+    else:
+        first = _FIRST_WORD.match(line)
+        rest = _DUPLICATION.sub("", line)
+        if first and first[1] not in _OF_THE_SHELL and _BEYOND_ONE_COMMAND.isdisjoint(rest):
+            line = f"exec {line}"
+        # bash becomes the last command of a list by itself (5.1).
+        shell = "$shell -c "
+        words = [f'{line.rstrip()} "$@"' if args else line, "sh"]
+    if variables:
+        shell = f"env {shlex.join(variables)} {shell}"
+    return f" {shell}{shlex.join([*words, *args])}"
+
+
+def _words(line: str) -> list[str] | None:
+    """Return the words of a line that starts one program and needs no shell for it, else None."""
+    if not _WORDS.fullmatch(line):
+        return None
+    words = shlex.split(line)
+    program = next((word for word in words if not _ASSIGNMENT.match(word)), None)
+    return None if program is None or program in _OF_THE_SHELL else words
 
 
 def _as_text(content: bytes) -> str | None:
@@ -173,18 +298,21 @@ def _parse(line: bytes) -> Report:
     try:
         stage, status, ended, *figures = line.decode("ascii").split()
         code = int(status)
-        cpu_ns, peak, kills = (None if figure == "-" else int(figure) for figure in figures)
+        wall_ns, cpu_ns, peak, kills = (
+            None if figure == "-" else int(figure) for figure in figures
+        )
     except ValueError as exc:
         raise BadReportError("not a report's fields") from exc
     signal = code - SIGNAL_BASE if ended == "signaled" else None
     possible = 0 <= code <= CODE_MAX if signal is None else 1 <= signal <= SIGNAL_MAX
-    figured = [figure for figure in (cpu_ns, peak, kills) if figure is not None]
+    figured = [figure for figure in (wall_ns, cpu_ns, peak, kills) if figure is not None]
     if not possible or not all(0 <= figure < FIGURE_MAX for figure in figured):
         raise BadReportError("a report with impossible figures")
     return Report(
         stage=stage,
         code=code if signal is None else None,
         signal=signal,
+        wall_s=None if wall_ns is None else wall_ns / 1e9,
         cpu_s=None if cpu_ns is None else cpu_ns / 1e9,
         peak_bytes=peak,
         oom_kills=kills or 0,

@@ -4,23 +4,89 @@
 # with MODE `pipes` or `tty`; needs head, mkdir, rm and sleep besides. In bash a stage gets a process
 # group of its own by job control; elsewhere setsid does it, where there is one.
 #
-# Request on stdin:  MARK BYTES\n, padded to 45 bytes, then BYTES bytes of shell that set wall_s and
-#                    cpu_s and call the functions below; what follows on stdin belongs to `put`, then
-#                    to the program.
+# Request on stdin:  MARK BYTES\n, padded to 45 bytes, then BYTES bytes of shell that call limits, put,
+#                    terminal and stage; what follows on stdin belongs to `put`, then to the program.
 # Report of a stage: MARK on stdout, and on stderr (with a terminal on its one stream, once)
-#                    MARK STAGE STATUS ENDED CPU_NS PEAK_BYTES OOM_KILLS\n
+#                    MARK STAGE STATUS ENDED WALL_NS CPU_NS PEAK_BYTES OOM_KILLS\n
 #                    STATUS as the shell has it; ENDED is `exited` or `signaled`, which tells exit code
-#                    137 from SIGKILL; `-` stands for a figure that the runtime does not give.
+#                    137 from SIGKILL; `-` stands for a figure that can't be told here.
 # With a terminal it prints R when it can take the request, and a report of a stage `ready` when the
 # program's input may come: before, the line discipline would treat it in the wrong mode.
 # The mark is random for each run and never exported, so that no program prints it by chance; one that
 # reads this script's memory can find it, and the server believes no report that can't be.
+#
+# The processes, all but the program there before the request comes:
+#
+#   the first    traps signals and passes them on to the program; waits for nothing but the keeper
+#   └─ keeper    reads the request, starts the stages, waits for them, reports; traps no signal: bash
+#      │         forgets the status of a child that ends in the instant in which a trap interrupts
+#      │         wait (waitchld in its jobs.c, still in 5.3)
+#      ├─ watchdog
+#      └─ the program of a stage
+#
+# When the keeper has gone, the first process ends and the container with it.
 
-mode=$1 mark='' child='' pending='' trapped='' sent='' watchdog='' until_ended='' v1='' v2=''
+mode=$1 mark='' child='' waiting='' busy='' news='' v1='' v2=''
 
-# 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What this shell itself has
-# to say ("Killed", "Terminated") is not the program's output.
-exec 3<&0 4</dev/null 5>&1 6>&2 2>/dev/null
+# 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What these shells
+# themselves have to say ("Killed", "Terminated") is not the program's output.
+exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
+# Files without a name: 9 to 8 says which program runs, 7 to 4 that a signal waits for one.
+exec 9>/tmp/.child 8</tmp/.child 7>/tmp/.waiting 4</tmp/.waiting
+
+# The first process.
+
+look() { # sets child to the program that runs, none if there is none
+  while read -r what pid <&8; do
+    [ "$what" = child ] && child=$pid
+  done
+}
+
+send() { # send SIGNAL to the program's process group
+  if [ "$mode" = tty ] && [ $$ = 1 ]; then
+    # It is in the group of these shells, and may have made others.
+    for dir in /proc/[0-9]*; do
+      case $dir in
+      /proc/1 | "/proc/$keeper") ;;
+      *) kill -s "$1" "${dir#/proc/}" ;;
+      esac
+    done
+    return 0
+  fi
+  kill -s "$1" -- "-$child" || kill -s "$1" "$child"
+}
+
+deliver() { # deliver [SIGNAL]: to the program, or when it starts, as are those that wait already
+  case " $waiting " in
+  *" ${1-} "*) ;;
+  *) waiting="$waiting $1" ;;
+  esac
+  news=1
+  # One that comes in between any two commands is left to the first: were each to look for itself, a
+  # flood of them would keep all from getting any further.
+  while [ -z "$busy" ] && [ -n "$news" ]; do
+    busy=1 news=''
+    hand_over
+    busy=''
+  done
+}
+
+hand_over() {
+  look
+  if [ -z "$child" ]; then
+    # The keeper first tells of the program, then looks for this; whichever is later sees the other.
+    echo >&7
+    look
+  fi
+  [ -n "$child" ] || return
+  taken=$waiting waiting=''
+  for signal in $taken; do
+    # A build that has just ended leaves it to the run.
+    send "$signal" || waiting="$waiting $signal"
+  done
+}
+
+# The keeper.
 
 # Usage of this container: cgroup v2, else v1 (Linux: admin-guide/cgroup-v2.rst, cgroup-v1/*.rst).
 cgroup=/sys/fs/cgroup
@@ -51,25 +117,26 @@ usage() { # sets cpu (nanoseconds), peak (bytes), kills (processes killed for wa
   fi
 }
 
-deliver() { # deliver SIGNAL to the program's process group, or when it starts
-  trapped=1
-  [ -n "$sent" ] && ! kill -0 "$child" || sent=$1
-  if [ -z "$child" ]; then pending="$pending $1"
-  elif [ "$mode" = tty ] && [ $$ = 1 ]; then kill -s "$1" -- -1
-  else kill -s "$1" -- "-$child" || kill -s "$1" "$child"
+clock() { # sets now (microseconds since some time), tick (how far it may be behind)
+  now=$EPOCHREALTIME tick=0 # bash 5
+  if [ -z "$now" ]; then
+    read -r now _ </proc/uptime || now=''
+    now=${now}0000 tick=10000
   fi
+  case $now in
+  [0-9]*[.,][0-9]*) now=${now%[.,]*}${now#*[.,]} ;;
+  *) now='' ;;
+  esac
 }
-for name in TERM HUP USR1 USR2; do trap "deliver $name" "$name"; done
-# SIGKILL can't be trapped, and the terminal's keys send SIGINT and SIGQUIT to this script too: the
-# server sends others for these three.
-[ "$mode" = tty ] && trap '' INT QUIT
-trap 'deliver INT' VTALRM
-trap 'deliver QUIT' PROF
-trap 'deliver KILL' PWR
+
+limits() { # limits CPU_S WALL_S: those of each process, and of all stages together
+  cpu_s=$1 wall_s=$2
+  [ -z "$BASH_VERSION" ] || echo "$wall_s" >&8
+}
 
 terminal() { # terminal COLUMNS ROWS: the terminal as the program is to find it
   stty sane columns "$1" rows "$2" <&3
-  printf '%s ready 0 exited - - -\n' "$mark" >&5
+  printf '%s ready 0 exited - - - -\n' "$mark" >&5
 }
 
 put() { # put NAME BYTES: the next BYTES bytes of stdin become the file NAME
@@ -80,106 +147,115 @@ put() { # put NAME BYTES: the next BYTES bytes of stdin become the file NAME
 limit() { # in the child, before the program
   # SIGXCPU at the limit; SIGKILL a second later for those who ignore it.
   ulimit -S -t "$cpu_s" && ulimit -H -t $((cpu_s + 1))
-  # So that the kernel, when memory runs out, takes the program and not this script.
+  # So that the kernel, when memory runs out, takes the program and not its keeper.
   echo 1000 >/proc/self/oom_score_adj
 }
 
-# Only while SIGCHLD is being handled does bash still know how the job ended. It writes that to 7, a
-# file without a name, to be read from 8: a command substitution would fork, which took 1.5 ms between
-# the program's end and its report.
-if [ -n "$BASH_VERSION" ]; then
-  exec 7>/tmp/.jobs 8</tmp/.jobs
-  rm /tmp/.jobs
-  trap 'jobs -l >&7' CHLD
-fi
+# The server ends a run at its limit; this is for when the server itself has died. Everything but the
+# first process is killed, which ends that.
+watch() { # in bash, there before the request: reads the seconds, then waits for the keeper's end
+  trap '' HUP INT QUIT TERM USR1 USR2 # a terminal's program gets them by its keys, or with all others
+  read -r wall_s || return
+  read -r -t "$wall_s" _
+  [ $? -gt 128 ] && kill -s KILL -- -1
+}
 
-if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
-  # Job control gives each stage a process group of its own.
-  reset=''
-  job_control=m
-  # Without this option (5.0) wait returns for a job that has only stopped, too.
-  [ "${BASH_VERSION%%.*}" -ge 5 ] && until_ended=-f
-else
-  # On a terminal the program must stay in its foreground group, which is this script's. A background
-  # child of a shell without job control ignores SIGINT and SIGQUIT (POSIX 2.11).
-  job_control=''
-  reset=''
-  [ "$mode" = pipes ] && command -v setsid >/dev/null && reset=setsid
-  env --default-signal=INT,QUIT true && reset="$reset env --default-signal=INT,QUIT"
-fi
-
-# bash forgets the status of a child that ends in the instant in which a trap interrupts wait (waitchld
-# in its jobs.c, still in 5.3), and would wait for it for ever. The last signal that it can have got is
-# then the likeliest cause.
-lost() {
-  [ -n "$BASH_VERSION" ] || return 1
-  kill -0 "$child" && return 1
-  for running in $(jobs -pr); do
-    [ "$running" = "$child" ] && return
-  done
-  return 1
+guard() { # elsewhere, beside the first stage
+  { trap '' HUP INT QUIT TERM USR1 USR2
+    sleep "$wall_s" && kill -s KILL -- -1
+  } 3<&- 4<&- 5>&- 6>&- 7<&- 8>&- 9>&- &
 }
 
 stage() { # stage NAME FUNCTION: run and report it; false if it failed. A build gets no stdin.
-  case $1 in run) stdin=3 ;; *) stdin=4 ;; esac
-  usage
-  before=$cpu
+  case $1 in run) stdin=3 ;; *) stdin=0 ;; esac
+  case $merge in 1) stderr=5 ;; *) stderr=6 ;; esac
+  # The wall clock's interval has the CPU clock's within it; `times` has the kernel add what this shell
+  # has used since it last slept, which would else be the stage's.
+  clock; began=$now
+  times
+  usage; cpu_before=$cpu
   [ -n "$job_control" ] && set -m
-  ( limit; "$2" ) <&$stdin >&5 2>&6 3<&- 4<&- 5>&- 6>&- 7>&- 8<&- &
-  child=$! sent=''
-  for signal in $pending; do deliver "$signal"; done
-  pending=''
-  # The server ends a run at its limit; this is for when the server itself has died.
-  { trap '' INT QUIT # the terminal's keys are not meant for it
-    sleep "$wall_s" && { kill -s KILL -- "-$child" || kill -s KILL "$child"; }
-  } <&4 >&4 2>&4 3<&- 5>&- 6>&- 7>&- 8<&- &
-  watchdog=$!
-  status=''
-  while :; do
-    # A trapped signal interrupts wait, whose status is then not the child's.
-    trapped=''
-    wait $until_ended "$child"; code=$?
-    if [ "$code" != 127 ] || [ -z "$status" ]; then status=$code; fi
-    [ -n "$trapped" ] || break
-    if lost; then
-      status=$((128 + $(kill -l "$sent")))
-      break
-    fi
-  done
+  ( limit; "$2" ) <&$stdin >&5 2>&$stderr 3<&- 4<&- 5>&- 6>&- 7<&- 8>&- 9>&- &
+  child=$!
+  echo "child $child" >&9
+  read -r _ <&4 && kill -s URG $$
+  [ -n "$BASH_VERSION" ] || [ -n "$guarded" ] || guard
+  guarded=1
+  wait "$child"; status=$?
   usage
+  clock
+  echo child >&9
   ended=exited
-  if [ "$status" -gt 128 ] || [ "$status" -lt 0 ]; then
-    # What bash says of the job is surer than the status: 139 may be an exit code or SIGSEGV, and of
-    # a job that stopped before it ended, or when a trap came in between, wait gives other numbers.
+  if [ "$status" -gt 128 ]; then
+    # 139 may be an exit code or SIGSEGV: what the shell says of the job tells.
+    [ -n "$BASH_VERSION" ] || jobs -l >&9
     ended=signaled
-    while [ -n "$BASH_VERSION" ] && read -r job <&8; do
-      case " $job" in
-      *" $child Done "*) status=0 ended=exited ;;
-      *" $child Exit "*)
-        status=${job#*" $child Exit "} ended=exited
-        status=${status%%[!0-9]*}
-        ;;
-      esac
+    while read -r job <&7; do
+      case " $job" in *" $child Done"* | *" $child Exit "*) ended=exited ;; esac
     done
   fi
-  child=''
-  kill -s KILL -- "-$watchdog" || kill -s KILL "$watchdog"
-  [ "$cpu" = - ] || cpu=$((cpu - before))
+  wall=-
+  # The clock may have been set meanwhile.
+  [ -n "$began" ] && [ -n "$now" ] && [ "$now" -ge "$began" ] && wall=$((now + tick - began))000
+  [ "$cpu" = - ] || cpu=$((cpu - cpu_before))
+  # The peak is the container's: it tells of this stage only if none before needed more.
+  own=$peak
+  [ "$peak" = "$peak_before" ] && own=-
+  peak_before=$peak
   [ "$mode" = tty ] || printf %s "$mark" >&5
-  printf '%s %s %s %s %s %s %s\n' "$mark" "$1" "$status" "$ended" "$cpu" "$peak" "$kills" >&6
+  printf '%s %s %s %s %s %s %s %s\n' "$mark" "$1" "$status" "$ended" "$wall" "$cpu" "$own" "$kills" >&6
   [ "$status" = 0 ]
 }
 
-[ "$mode" = tty ] && stty raw -echo <&3 && printf R >&5
-if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
-  # Without a process; on a terminal bash's read would take more than the line.
-  read -r mark size <&3 || exit 0
-  LC_ALL=C IFS= read -r -N "$size" script <&3
-else
-  set -- $(head -c 45 <&3)
-  mark=$1
-  script=$(head -c "$2" <&3; echo x)
-  script=${script%x}
-fi
-[ -n "$mark" ] || exit 0
-eval "$script"
+keep() {
+  exec 7</tmp/.child
+  rm /tmp/.child /tmp/.waiting
+  cpu_before='' peak_before='' merge='' guarded='' job_control='' reset='' shell=sh
+  [ -n "$BASH_VERSION" ] && shell=bash
+  if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
+    # Job control gives each stage a process group of its own.
+    job_control=m
+  else
+    # On a terminal the program must stay in its foreground group, which is this shell's. A background
+    # child of a shell without job control ignores SIGINT and SIGQUIT (POSIX 2.11).
+    [ "$mode" = pipes ] && command -v setsid && reset=setsid
+    env --default-signal=INT,QUIT true && reset="$reset env --default-signal=INT,QUIT"
+  fi
+  if [ -n "$BASH_VERSION" ]; then
+    # Only while SIGCHLD is being handled does bash know how the job ended. A command
+    # substitution would fork, which took 1.5 ms between the program's end and its report.
+    trap 'jobs -l >&9' CHLD
+    # Other shells could not parse this.
+    eval 'exec 8> >(watch 3<&- 4<&- 5>&- 6>&- 7<&- 9>&-)'
+  fi
+  [ "$mode" = tty ] && stty raw -echo <&3 && printf R >&5
+  if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
+    # Without a process; on a terminal bash's read would take more than the line.
+    read -r mark size <&3 || exit
+    LC_ALL=C IFS= read -r -N "$size" script <&3
+  else
+    set -- $(head -c 45 <&3)
+    mark=$1
+    script=$(head -c "$2" <&3; echo x)
+    script=${script%x}
+  fi
+  [ -n "$mark" ] || exit
+  eval "$script"
+}
+
+for name in TERM HUP USR1 USR2; do trap "deliver $name" "$name"; done
+# SIGKILL can't be trapped, and the terminal's keys send SIGINT and SIGQUIT to this script too: the
+# server sends others for these three.
+[ "$mode" = tty ] && trap '' INT QUIT
+trap 'deliver INT' VTALRM
+trap 'deliver QUIT' PROF
+trap 'deliver KILL' PWR
+trap deliver URG
+
+# With job control, so that the keeper does not ignore SIGINT.
+[ -n "$BASH_VERSION" ] && [ "$mode" = pipes ] && set -m
+( keep ) &
+keeper=$!
+exec 3<&- 4<&- 5>&- 6>&- 9>&-
+# Each signal interrupts wait, and may make bash forget that the keeper has ended.
+while kill -0 "$keeper"; do wait "$keeper"; done
