@@ -34,6 +34,8 @@ interface RequestBase {
   limits?: Limits;
   /** Give the program a terminal of this size. */
   tty?: { columns?: number; rows?: number };
+  /** Get stderr as stdout, in the order in which the program wrote to both. */
+  merge?: boolean;
 }
 
 /** Exactly one of `code` (the main file's content) and `files` (the first is the main file). */

@@ -1,3 +1,4 @@
+# ruff: noqa: T201, PTH123, C901 - a script, run in a container
 """A storm of signals over the bootstrap: is any end of a program told wrong?
 
 Runs inside a container, as ``python3 -c STORM SHELL RUNS SEED``, with bootstrap.sh on its stdin:
@@ -70,7 +71,7 @@ def line_quoted(line):
 
 
 def ready_to_trap(pid):
-    """Wait until the bootstrap has set its last trap: before, a signal ends it (unless as pid 1)."""
+    """Wait until the bootstrap has set its last trap: before, a signal would end it."""
     while True:
         with open(f"/proc/{pid}/status") as status:
             caught = next(row for row in status if row.startswith("SigCgt"))

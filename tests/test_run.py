@@ -127,20 +127,14 @@ async def test_the_wall_clock_never_runs_behind_the_cpu_clock_of_one_thread(talk
         assert 0 < outcome.cpu_ms <= outcome.wall_ms
 
 
-async def test_the_wall_clock_is_the_container_s(talk, server):
-    """A build that is reported together with its program's end took none of the program's time."""
-    code = "import time; time.sleep(0.3)"
-    outcome = await talk.run("python", code)
-    assert 300 <= outcome.wall_ms < outcome.wall_ms + outcome.cpu_ms
-
-
 async def test_the_memory_of_a_compiler_is_not_told_as_its_program_s(talk, need):
     need("c")
     small = "int main(void) { return 0; }"
     assert (await talk.run("c", small)).memory_kb is None
     large = (
         "#include <stdlib.h>\n#include <string.h>\n"
-        "int main(void) { char *p = malloc(200 << 20); memset(p, 1, 200 << 20); return p[1 << 20] - 1; }"
+        "int main(void) {\n"
+        "char *p = malloc(200 << 20); memset(p, 1, 200 << 20); return p[1 << 20] - 1; }"
     )
     outcome = await talk.run("c", large)
     assert outcome.code == 0

@@ -132,6 +132,7 @@ class Client:
         command: str | None = None,
         limits: Mapping[str, float] | None = None,
         tty: tuple[int, int] | bool = False,
+        merge: bool = False,
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
     ) -> Run:
@@ -148,6 +149,7 @@ class Client:
             limits: Any of ``wall_s``, ``cpu_s``, ``memory_mb``, ``output_kb``, ``pids``; may only
                 lower what the server allows.
             tty: Give the program a terminal of (columns, rows); True for 80 by 24.
+            merge: Get stderr as stdout, in the order in which the program wrote to both.
             on_queued: Called when the run must wait and whenever its position changes.
             on_started: Called when a stage starts. Neither may block or raise.
 
@@ -172,6 +174,7 @@ class Client:
             command=command,
             limits=limits,
             tty=tty,
+            merge=merge,
         )
         connection = self._check_open()
         message = protocol.encode_request(request)

@@ -28,6 +28,7 @@ def run_request(
     command: str | None,
     limits: Mapping[str, float] | None,
     tty: tuple[int, int] | bool,
+    merge: bool,
 ) -> protocol.RunRequest:
     """Return the request for a run; the arguments are those of `Client.run`.
 
@@ -51,6 +52,7 @@ def run_request(
         command=UNSET if command is None else command,
         limits=_limits(limits or {}),
         tty=size,
+        merge=merge,
     )
 
 

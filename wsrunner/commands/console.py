@@ -67,6 +67,7 @@ class Job:
     stdin: Path | None = None
     no_stdin: bool = False
     tty: bool = False
+    merge: bool = False
     stats: bool = False
     json: bool = False
 
@@ -187,6 +188,7 @@ class _Console:
             command=job.command,
             limits=job.limits,
             tty=self._size if job.tty else False,
+            merge=job.merge,
             stdin="" if job.no_stdin and not job.tty else None,
             on_queued=self._queued,
             on_started=self._started,

@@ -50,6 +50,7 @@ class _RunCommand(click.Command):
 @click.option("--memory-mb", type=click.IntRange(min=1), help="Memory in MiB.")
 @click.option("--output-kb", type=click.IntRange(min=1), help="Output in KiB.")
 @click.option("--pids", type=click.IntRange(min=1), help="Processes and threads.")
+@click.option("--merge", is_flag=True, help="Print stderr on stdout, in the order written.")
 @click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
 @click.option("--stats", is_flag=True, help="Say at the end how it ended and what it used.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's messages as they come.")
@@ -64,6 +65,7 @@ def run_command(
     stdin: Path | None,
     env: tuple[str, ...],
     command: str | None,
+    merge: bool,
     tty: bool,
     stats: bool,
     as_json: bool,
@@ -102,6 +104,7 @@ def run_command(
         limits={name: value for name, value in limits.items() if value is not None},
         stdin=stdin,
         no_stdin=no_stdin,
+        merge=merge,
         tty=tty,
         stats=stats,
         json=as_json,
