@@ -156,7 +156,10 @@ async def test_a_terminal_is_ready_then_takes_input_and_its_new_size(start):
 
 async def test_a_forged_report_is_noticed(start):
     container = await start()
-    lines = ('read -r mark; printf "%s" "$mark"', 'printf "%s build 0 exited - - - -\\n" "$mark" >&2')
+    lines = (
+        'read -r mark; printf "%s" "$mark"',
+        'printf "%s build 0 exited - - - -\\n" "$mark" >&2',
+    )
     container.begin(plan("; ".join((*lines, "exec cat"))))
     # A program finds the mark in the first process's memory; here it is told.
     mark = container._dialogue.request.split()[0]

@@ -9,6 +9,7 @@ import math
 import re
 import secrets
 import shlex
+from collections.abc import Mapping, Sequence
 
 from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
 
