@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests import docker_fixtures, storm
+from tests import storm
 from wsrunner import languages
 from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
 from wsrunner.engines.dialogue import bootstrap
@@ -280,8 +280,8 @@ def test_limits_are_whole_seconds_and_never_none():
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
-def test_no_end_is_told_wrong_in_a_storm_of_signals(shell):
-    image = docker_fixtures.image_of("python")
+def test_no_end_is_told_wrong_in_a_storm_of_signals(shell, need):
+    image = need("python")
     done = storm.begin(150, shell, image=image)
     assert (done.returncode, done.stdout) == (0, "150 runs, 0 told wrong\n"), done.stderr
 
