@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import platform
+import random
 import secrets
 import socket
 import statistics
@@ -523,7 +524,7 @@ class RawEngine:
         self._path = host.removeprefix("unix://")
         self._local = threading.local()
         self.instance = f"bench-raw-{secrets.token_hex(4)}"
-        self._shape = DockerEngine(instance=self.instance)
+        self._shape = DockerEngine(instance=self.instance, uids=settings.UIDS)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Make one call; return the decoded body.
@@ -627,8 +628,15 @@ class RawEngine:
                 return
 
     def _create(self, box: Box) -> str:
-        config = self._shape._config(box)  # noqa: SLF001
-        return str(self.call("POST", "/containers/create", config)["Id"])
+        while True:
+            uid = random.choice(settings.UIDS)
+            path = f"/containers/create?name={self._shape.container_name(uid)}"
+            try:
+                return str(self.call("POST", path, self._shape.config(box, uid))["Id"])
+            except RuntimeError as exc:
+                # Another container is this user's.
+                if ": 409 " not in str(exc):
+                    raise
 
     def _attach(self, container_id: str) -> socket.socket:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

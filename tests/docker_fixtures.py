@@ -10,6 +10,7 @@ import pytest
 from wsrunner import languages
 from wsrunner.engines.docker import images as docker_images
 from wsrunner.errors import EngineUnavailableError
+from wsrunner.settings import UIDS
 
 PROGRAMS = Path(__file__).parent / "programs"
 REQUIRED = [
@@ -18,7 +19,9 @@ REQUIRED = [
 ]  # fmt: skip
 """The languages that tests run; `make languages` tries all of them."""
 
-# As the server starts its containers, so that what runs here runs there.
+# As the server starts its containers, so that what runs here runs there. The number is any of those
+# that it gives out.
+USER = UIDS[0]
 LIMITS = (
     "--rm",
     "--interactive",
@@ -26,14 +29,14 @@ LIMITS = (
     "--network=none",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    "--user=1000:1000",
+    f"--user={USER}:{USER}",
     "--workdir=/home/glot",
     "--memory=512m",
     "--memory-swap=512m",
     "--pids-limit=128",
     "--log-driver=none",
     "--tmpfs=/tmp:rw,nosuid,nodev,noexec,size=64m",
-    "--tmpfs=/home/glot:rw,nosuid,nodev,exec,size=128m,uid=1000,gid=1000",
+    f"--tmpfs=/home/glot:rw,nosuid,nodev,exec,size=128m,uid={USER},gid={USER}",
 )
 
 

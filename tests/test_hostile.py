@@ -1,8 +1,10 @@
 """Programs and clients that attack: the outcome stays honest, the server small."""
 
+import asyncio
 from pathlib import Path
 
 from tests.docker_fixtures import absent
+from tests.serving import until
 
 FIND_MARK = r"""
 import os, re, sys, time
@@ -106,6 +108,77 @@ async def test_a_flood_of_signals_opens_no_flood_of_connections(server, talk):
     assert outcome.reason == "exited"
     # Signals that come while one is on its way are one, as for any process.
     assert int(outcome.stdout.split()[-1]) > 1
+
+
+# What the kernel counts by user: each takes one more and returns whether that was refused.
+COUNTED_BY_USER = """
+import ctypes, itertools, os
+libc = ctypes.CDLL(None, use_errno=True)
+numbers = itertools.count()
+timer = ctypes.c_void_p()
+resources = {
+    "pending signals": lambda: libc.timer_create(0, None, ctypes.byref(timer)) < 0,
+    "inotify instances": lambda: libc.inotify_init() < 0,
+    "POSIX queues": lambda: libc.mq_open(b"/%d" % next(numbers), os.O_CREAT, 0o600, None) < 0,
+}
+"""
+TAKE_ALL = f"""{COUNTED_BY_USER}
+for take in resources.values():
+    while not take(): pass
+print("all taken", flush=True)
+input()
+"""
+TAKE_ONE = f"""{COUNTED_BY_USER}
+for take in resources.values():
+    print("refused" if take() else "granted")
+"""
+
+
+async def beside_a_run_that_takes_all(server):
+    """Return what is granted to a run whose neighbour has all that its user may have."""
+    async with server.talk() as talk:
+        await talk.say("run", id="greedy", language="python", code=TAKE_ALL)
+        await talk.hear_output("all taken\n", id="greedy")
+        neighbour = await talk.run("python", TAKE_ONE, id="neighbour")
+        await talk.say("eof", id="greedy")
+        await talk.finish("greedy")
+    return neighbour.stdout.split()
+
+
+async def test_a_run_that_takes_all_its_user_may_have_takes_nothing_from_others(server):
+    assert await beside_a_run_that_takes_all(server) == ["granted"] * 3
+
+
+async def test_runs_that_share_a_user_share_what_it_may_have(start_server):
+    server = start_server(slots=2, uids="4242")
+    assert await beside_a_run_that_takes_all(server) == ["refused"] * 3
+    server.settle()
+
+
+async def test_live_containers_never_have_the_same_user(start_server):
+    # Each finds the one number that is left.
+    server = start_server(slots=3, warm_max=0, uids="50000-50002")
+    async with server.talk() as talk:
+        for name in "abc":
+            await talk.say("run", id=name, language="bash", code="id -u; read x")
+        seen = {(await talk.hear_output("\n", id=name)).strip() for name in "abc"}
+        assert seen == {"50000", "50001", "50002"}
+
+
+async def test_where_no_user_is_left_the_run_is_refused_with_the_setting_s_name(start_server):
+    first = start_server(slots=2, warm_max=0, uids="50010-50011")
+    second = start_server(slots=2, warm_max=0, uids="50010-50011")
+    async with first.talk() as talk, second.talk() as other:
+        for name in "ab":
+            await talk.say("run", id=name, language="bash", code="echo ready; read x")
+            await talk.hear_output("ready\n", id=name)
+        refused = await other.run("bash", "echo")
+        assert refused.error["code"] == "engine_unavailable"
+        assert "50010-50011 (--uids)" in refused.error["message"]
+        await talk.say("eof", id="a")
+        await talk.finish("a")
+        await asyncio.to_thread(until, lambda: len(first.containers()) == 1, "a user is free")
+        assert (await other.run("bash", "echo free")).stdout == "free\n"
 
 
 async def test_stdin_of_a_terminal_ends_without_a_last_newline(talk, need):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker_fixtures import REQUIRED, engine_images, program, start
+from tests.docker_fixtures import REQUIRED, engine_images, image_of, program, start
+from tests.serving import docker
 from wsrunner import languages
 from wsrunner.engines.docker import images as docker_images
 from wsrunner.engines.docker.images import LocalImage, PullProgress
 from wsrunner.errors import EngineUnavailableError, SetupError
-from wsrunner.images import debian, supply
+from wsrunner.images import debian, services, supply
+from wsrunner.settings import UIDS
 
 
 class Log:
@@ -165,9 +167,74 @@ def test_a_local_image_is_the_glot_users_and_holds_no_apt_configuration():
     ]  # fmt: skip
 
 
+WHO_PYTHON_SAYS = """
+import getpass, grp, os, pwd
+print(getpass.getuser(), pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name)
+print(os.path.expanduser("~glot"))
+del os.environ["HOME"]
+print(os.path.expanduser("~"))
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("language", "command"),
+    [
+        ("bash", ["bash", "-c", "id -un; id -gn; whoami; echo ~glot; echo ~"]),
+        ("python", ["python3", "-c", WHO_PYTHON_SAYS]),
+    ],
+)
+@pytest.mark.parametrize("uid", [1000, UIDS[0], UIDS[-1]])
+def test_whichever_user_a_run_gets_its_name_is_glot(language, command, uid):
+    # In the image as it is, built today or before users had names: the lines change only this run.
+    lines = "; ".join(("set -e", *supply.NAME_USERS))
+    become = 'exec setpriv --reuid="$0" --regid="$0" --clear-groups "$@"'
+    said = docker(
+        "run", "--rm", "--network=none", "--user=0", image_of(language),
+        "sh", "-c", f"{lines}; {become}", str(uid), *command,
+    )  # fmt: skip
+    assert said.split() == ["glot"] * 3 + ["/home/glot"] * 2
+
+
+def test_a_language_s_build_names_its_users_and_is_then_up_to_date(monkeypatch, tmp_path):
+    built, present = {}, {}
+
+    class Builder:
+        def __init__(self, on_wait):
+            pass
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *exc):
+            pass
+
+        async def root(self, name, packages, commands, on_stage):
+            built[name] = commands
+            tar = tmp_path / name
+            tar.touch()
+            return tar
+
+    async def import_tar(docker, tar, image, changes, *, on_bytes):
+        label = changes[-1].removeprefix("LABEL ")
+        present[image] = LocalImage("x", 1, dict([label.split("=")]))
+
+    monkeypatch.setattr(supply, "Debian", Builder)
+    monkeypatch.setattr(docker_images, "import_tar", import_tar)
+    catalogue = languages.load()
+    chosen = [catalogue.find(name) for name in ("bash", "coffeescript")]
+    asyncio.run(supply.build(None, catalogue, chosen, Log()))
+    asyncio.run(supply.build_services(None, services.load(), Log()))
+    named = {name for name, commands in built.items() if commands[-2:] == supply.NAME_USERS}
+    assert named == {"bash", "coffeescript"} < set(built)
+    found = {status.language.id: status for status in supply.statuses(catalogue, present)}
+    assert [found[one.id].outdated for one in chosen] == [False, False]
+    assert supply.missing_services(services.load(), present) == []
+
+
 def test_status_tells_missing_present_and_outdated():
     catalogue = languages.load()
-    current = supply.recipe_id(catalogue.recipes["python"])
+    current = supply.recipe_id(supply.in_full(catalogue.recipes["python"]))
     present = {
         "wsrunner/python:debian": LocalImage("a", 5, {supply.RECIPE_LABEL: current}),
         "wsrunner/lua:debian": LocalImage("b", 6, {supply.RECIPE_LABEL: "old"}),

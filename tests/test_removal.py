@@ -6,6 +6,7 @@ import pytest
 from wsrunner.engines.docker import engine as docker_engine
 from wsrunner.engines.docker.engine import DockerEngine
 from wsrunner.errors import EngineUnavailableError
+from wsrunner.settings import UIDS
 
 ENDED = "Could not kill running container, cannot remove - Container is not running"
 
@@ -27,7 +28,7 @@ class Engine:
 
 
 def removing(*statuses):
-    engine = DockerEngine(instance="test")
+    engine = DockerEngine(instance="test", uids=UIDS)
     engine._docker = Engine(*statuses)
     return engine
 

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from wsrunner.settings import UIDS
+
 READY_THEN_WAIT = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
 ECHO = "import sys\nfor line in sys.stdin: print('got', line, end='', flush=True)\nprint('end')"
 # Includes itself 2^40 times.
@@ -792,8 +794,10 @@ for what, act in {
         print(what, "refused")
 """
     outcome = await talk.run("python", code)
+    uid = int(outcome.stdout.split()[0])
+    assert uid in UIDS
     assert outcome.stdout.splitlines() == [
-        "1000 /home/glot",
+        f"{uid} /home/glot",
         *(f"{what} refused" for what in ("root", "exec", "chown", "setuid", "net", "mount")),
     ]
 

@@ -15,7 +15,7 @@ OTHER = {str: "other", int: 17, float: 3.5, bool: True, tuple: ("https://a.examp
 
 def other(setting):
     """Return a valid value that is not the default."""
-    special = {"log_level": "debug", "memory_mb": 64}
+    special = {"log_level": "debug", "memory_mb": 64, "uids": "70000-79999"}
     return special.get(setting.name, OTHER[setting.type])
 
 
@@ -160,6 +160,38 @@ def test_a_work_directory_must_hold_a_message_s_files():
     assert "16384 KiB" in message
     assert "17 MiB" in message
     assert settings.load({"disk_mb": 17, "message_kb": 16 * 1024}).disk_mb == 17
+
+
+@pytest.mark.parametrize(
+    ("uids", "reason"),
+    [
+        ("", "regex"),
+        ("many", "regex"),
+        ("-5", "regex"),
+        ("5-", "regex"),
+        ("0", "user 0 is root"),
+        ("0-9", "user 0 is root"),
+        ("9-5", "the first number is larger than the last"),
+        ("50000-2147483648", "the largest number is 2147483647"),
+    ],
+)
+def test_users_that_no_run_can_have_are_refused(uids, reason):
+    message = refusal(options={"uids": uids})
+    assert message.startswith("--uids: ")
+    assert reason in message
+
+
+def test_there_must_be_a_user_for_each_container_that_there_may_be():
+    few = {"uids": "70000-70009", "slots": 8, "warm_max": 3}
+    message = refusal(options=few)
+    assert "70000-70009 are 10 users" in message
+    assert "8 runs at once (--slots)" in message
+    assert "3 containers kept ready (--warm-max)" in message
+    assert "(--engine-slots)" in refusal(options={**few, "engine_slots": 9})
+    assert settings.load({**few, "engine_slots": 7}).uids == "70000-70009"
+    assert settings.load({**few, "warm_max": 2}).uids == "70000-70009"
+    # Shared by all.
+    assert settings.load({**few, "uids": "1000"}).uids == "1000"
 
 
 def test_a_token_of_the_wrong_type_is_not_shown(config):

@@ -31,6 +31,16 @@ Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*\Z")]
 """What a WebSocket subprotocol can carry (RFC 7230 section 3.2.6): browsers send it in one."""
 Origin = Annotated[str, Meta(pattern=r"^(null|[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+/?)\Z")]
 
+UIDS = range(50_000, 54_096)
+"""Users that runs have if nothing else was set; local images hold a name for each.
+
+Below 65,536, the usual size of an engine's map (userns-remap), and out of the way of what else
+gives out numbers: people and services of a host (from 1000 and from 60,000 up), subordinate users
+(from 100,000), directories (from 200,000). To look one up among 4096 names takes 0.3 ms.
+"""
+UID_MAX = 2**31 - 1
+"""The largest that an engine takes (Docker Engine API 1.41: POST /containers/create, User)."""
+
 FILES_ROUNDING_KB = 1024
 """What a message's files may take on disk beyond their size: 64 files in blocks, and folders."""
 
@@ -81,6 +91,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(description="The container runtime the engine uses: runc, crun, or runsc for gVisor."),
     ] = "runc"
+    uids: Annotated[
+        Annotated[str, Meta(pattern=r"^[0-9]{1,10}(-[0-9]{1,10})?\Z")],
+        Meta(
+            description="Numbers of the users that runs have, first-last: each container gets one "
+            "that no other on its engine has. A single number is every container's."
+        ),
+    ] = f"{UIDS[0]}-{UIDS[-1]}"
     warm: Annotated[
         str,
         Meta(
@@ -278,7 +295,32 @@ def _consistent(settings: Settings) -> Settings:
             f"--inbox-mb: {settings.inbox_mb} MiB do not hold one message of {settings.message_kb} "
             f"KiB (--message-kb) and what it may exceed that by; it takes {needed_mb} MiB"
         )
+    users = len(uid_range(settings.uids))
+    runs = settings.engine_slots or settings.slots
+    if 1 < users < runs + settings.warm_max:
+        which = "--engine-slots" if settings.engine_slots else "--slots"
+        raise SetupError(
+            f"--uids: {settings.uids} are {users} users, too few for {runs} runs at once ({which}) "
+            f"and {settings.warm_max} containers kept ready (--warm-max)"
+        )
     return settings
+
+
+def uid_range(uids: str) -> range:
+    """Return the user numbers that the setting `uids` names.
+
+    Raises:
+        SetupError: The first is above the last, is root's, or the last is larger than can be.
+    """
+    first, _, last = uids.partition("-")
+    numbers = range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise SetupError(f"--uids: {uids}: the first number is larger than the last")
+    if numbers[0] == 0:
+        raise SetupError(f"--uids: {uids}: user 0 is root; the smallest number is 1")
+    if numbers[-1] > UID_MAX:
+        raise SetupError(f"--uids: {uids}: the largest number is {UID_MAX}")
+    return numbers
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from wsrunner.errors import EngineUnavailableError, ImageMissingError, SetupErro
 from wsrunner.images.debian import Debian
 from wsrunner.images.services import Service
 from wsrunner.languages import Catalogue, Language, Recipe, image_base
+from wsrunner.settings import UIDS
 
 if TYPE_CHECKING:
     from wsrunner.images.progress import Progress, Task
@@ -37,6 +38,12 @@ CHANGES = (
     f"ENV PATH={_PATH} HOME=/home/glot LANG=C.UTF-8",
     'CMD ["bash"]',
 )
+NAME_USERS = (
+    f"seq {UIDS[0]} {UIDS[-1]} | sed 's|.*|glot:x:&:&::/home/glot:/bin/bash|' >>/etc/passwd",
+    f"seq {UIDS[0]} {UIDS[-1]} | sed 's|.*|glot:x:&:|' >>/etc/group",
+)
+"""Name whatever user a run gets as the glot images name theirs: programs ask (getpwuid), and some
+fail without an answer."""
 SERVICE_CHANGES = (f"ENV PATH={_PATH} LANG=C.UTF-8", 'CMD ["bash"]')
 
 
@@ -88,10 +95,15 @@ def statuses(catalogue: Catalogue, present: Mapping[str, LocalImage]) -> list[St
         outdated = (
             recipe is not None
             and image == language.local_image
-            and present[image].labels.get(RECIPE_LABEL) != recipe_id(recipe)
+            and present[image].labels.get(RECIPE_LABEL) != recipe_id(in_full(recipe))
         )
         found.append(Status(language, image, present[image].size_bytes, outdated=outdated))
     return found
+
+
+def in_full(recipe: Recipe) -> Recipe:
+    """Return a language's recipe with what every language's image has."""
+    return msgspec.structs.replace(recipe, commands=(*recipe.commands, *NAME_USERS))
 
 
 def recipe_id(recipe: Recipe) -> str:
@@ -196,7 +208,7 @@ async def build(
             f"`wsrunner images pull {without[0].id}` gets {without[0].image}"
         )
     builds = [
-        _Build(image, catalogue.recipes[image_base(image)], CHANGES)
+        _Build(image, in_full(catalogue.recipes[image_base(image)]), CHANGES)
         for image in dict.fromkeys(language.local_image for language in languages)
     ]
     await _build_all(docker, builds, progress, only_missing=only_missing)

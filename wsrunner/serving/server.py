@@ -46,7 +46,7 @@ from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
-from wsrunner.settings import Settings
+from wsrunner.settings import Settings, uid_range
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ async def open_server(
             engine = await stack.enter_async_context(
                 DockerEngine(
                     instance=instance,
+                    uids=uid_range(settings.uids),
                     runtime=settings.runtime,
                     life_s=MAX_AGE_S + settings.wall_s + SWEEP_EVERY_S,
                 )

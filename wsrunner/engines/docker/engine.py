@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import math
+import random
 import secrets
 import struct
 import time
@@ -33,7 +34,6 @@ LABEL_INSTANCE = "wsrunner.instance"
 LABEL_BOOT = "wsrunner.boot"
 LABEL_LIFE_S = "wsrunner.life_s"
 WORK_DIR = "/home/glot"
-USER_ID = 1000
 TMP_BYTES = 64 * 2**20
 NOFILE_MAX = 1024
 
@@ -43,6 +43,8 @@ RECONNECT_S = 0.5
 ANSWER_S = 10.0
 """How long the engine may take over small things, before it counts as hung."""
 START_S = 60.0
+UID_TRIES = 100
+"""Users that are drawn for a container until one is free."""
 OOM_EVENT_S = 0.5
 READY_S = 30.0
 REMOVAL_S = 30.0
@@ -52,6 +54,7 @@ SWEEP_AGE_S = 300
 RETRY_AFTER_S = 2.0
 
 _NOT_FOUND = 404
+_CONFLICT = 409
 _HEADER = struct.Struct(">BxxxL")
 
 
@@ -329,12 +332,18 @@ class DockerEngine:
     Args:
         instance: Name on the labels of its containers; `sweep` removes what an earlier process of
             the same name left.
+        uids: Numbers of the users that containers run as. The kernel counts some things by user
+            over the whole host (pending signals, inotify instances, POSIX queues, pages of pipes,
+            …), so each container gets one of its own; a single one is shared by all.
         runtime: The engine's name of the OCI runtime, such as ``runc``.
         life_s: Seconds after which none of its containers can be in use any more.
     """
 
-    def __init__(self, *, instance: str, runtime: str = "runc", life_s: float = math.inf) -> None:
+    def __init__(
+        self, *, instance: str, uids: range, runtime: str = "runc", life_s: float = math.inf
+    ) -> None:
         self._instance = instance
+        self._uids = uids
         self._boot = secrets.token_hex(8)
         self._runtime = runtime
         self._life_s = life_s
@@ -411,13 +420,7 @@ class DockerEngine:
 
     async def _start(self, box: Box) -> DockerContainerSession:
         async with _asked("start a container", START_S):
-            try:
-                name = f"wsrunner-{secrets.token_hex(6)}"
-                container = await self._docker.containers.create(self._config(box), name=name)
-            except aiodocker.DockerError as exc:
-                if exc.status == _NOT_FOUND:
-                    raise ImageMissingError(f"the engine has no image {box.image}") from exc
-                raise
+            container = await self._create(box)
             session = DockerContainerSession(self, container, tty=box.tty)
             self._live[session.id] = session
             try:
@@ -430,17 +433,45 @@ class DockerEngine:
                 raise
         return session
 
+    async def _create(self, box: Box) -> DockerContainer:
+        """Create a container as a user that no other container on this engine has."""
+        uids = random.sample(self._uids, min(len(self._uids), UID_TRIES))
+        for uid in uids:
+            try:
+                return await self._docker.containers.create(
+                    self.config(box, uid), name=self.container_name(uid)
+                )
+            except aiodocker.DockerError as exc:
+                if exc.status == _NOT_FOUND:
+                    raise ImageMissingError(f"the engine has no image {box.image}") from exc
+                if exc.status != _CONFLICT:
+                    raise
+        raise EngineUnavailableError(
+            f"no user is free for a container: the engine has one for each of {len(uids)} out of "
+            f"{self._uids[0]}-{self._uids[-1]} (--uids)",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+    def container_name(self, uid: int) -> str:
+        """Return the name of the container that runs as a user.
+
+        The name is what keeps other containers, of this server or another, from that user: an
+        engine refuses a second one of the same name (409) for as long as the first is there.
+        """
+        own = secrets.token_hex(6) if len(self._uids) == 1 else uid
+        return f"wsrunner-{own}"
+
     def _discard(self, creation: asyncio.Task[DockerContainerSession]) -> None:
         if not creation.cancelled() and creation.exception() is None:
             asyncio.ensure_future(creation.result().destroy())  # noqa: RUF006 - kept in the session
 
-    def _config(self, box: Box) -> dict[str, Any]:
+    def config(self, box: Box, uid: int) -> dict[str, Any]:
         """Return the body of ``POST /containers/create``: every limit of the sandbox."""
-        own = f"uid={USER_ID},gid={USER_ID},mode=0755"
+        own = f"uid={uid},gid={uid},mode=0755"
         return {
             "Image": box.image,
             "Entrypoint": first_process(tty=box.tty),
-            "User": f"{USER_ID}:{USER_ID}",
+            "User": f"{uid}:{uid}",
             "WorkingDir": WORK_DIR,
             "Env": [f"HOME={WORK_DIR}", "LANG=C.UTF-8", *(["TERM=xterm-256color"] * box.tty)],
             "Labels": {
