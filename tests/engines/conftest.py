@@ -5,6 +5,7 @@ import pytest
 from tests.engines.processes import ProcessEngine
 from wsrunner.engines.base import Box
 from wsrunner.engines.docker.engine import DockerEngine
+from wsrunner.settings import UIDS
 
 MIB = 2**20
 
@@ -14,7 +15,8 @@ async def engine(request):
     """Every engine that must keep the contract."""
     if request.param == "docker":
         request.getfixturevalue("need")("bash")
-    made = ProcessEngine() if request.param == "processes" else DockerEngine(instance="contract")
+    docker = DockerEngine(instance="contract", uids=UIDS)
+    made = ProcessEngine() if request.param == "processes" else docker
     async with made as engine:
         yield engine
 
