@@ -17,7 +17,7 @@ import termios
 from pathlib import Path
 
 from wsrunner import languages
-from wsrunner.engines.base import STDERR, STDOUT, Frame
+from wsrunner.engines.base import STDERR, STDOUT, Ended, Frame
 from wsrunner.engines.dialogue.dialogue import Dialogue, first_process, stand_in
 from wsrunner.errors import EngineUnavailableError
 
@@ -152,8 +152,8 @@ class ProcessContainer:
     async def resize(self, columns, rows):
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    async def oom_killed(self):
-        return False
+    async def ended(self):
+        return Ended.KILLED
 
     async def destroy(self):
         if self._destroyed:

@@ -6,6 +6,7 @@ is told its plan, and how its reports travel, is each engine's own business.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
@@ -46,6 +47,20 @@ class Box:
     pids: int
     cpus: float
     disk_bytes: int
+
+
+class Ended(enum.Enum):
+    """What is known of the end of a container whose program's report never came.
+
+    Attributes:
+        KILLED: It was killed with SIGKILL: from outside, or by its own program.
+        OUT_OF_MEMORY: The same, by the kernel for want of memory.
+        LOST: The engine knows of no such end: what broke is the stream, or the engine itself.
+    """
+
+    KILLED = enum.auto()
+    OUT_OF_MEMORY = enum.auto()
+    LOST = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +178,8 @@ class Container(Protocol):
     async def read(self, timeout_s: float | None = None) -> Sequence[Item]:
         """Return what has come, in order and at least one item; nothing at the container's end.
 
+        The stream also ends where it can't be read any further; `ended` tells which it was.
+
         A stage's report comes after all of its output, the build's before the run's. While nobody
         reads, the program's writes block after less than a megabyte.
 
@@ -193,10 +210,11 @@ class Container(Protocol):
         """
         ...
 
-    async def oom_killed(self) -> bool:
-        """Whether the engine reported that a process was killed for want of memory.
+    async def ended(self) -> Ended:
+        """Say how it ended, after `read` returned nothing and no report had come; never raises.
 
-        For a container that ended without a report; waits a moment for the engine's event.
+        Takes a few seconds at most: as long as the engine may need to notice an end.
+        Cancelling is safe.
         """
         ...
 

@@ -23,7 +23,7 @@ import logging
 import secrets
 import time
 
-from wsrunner.engines.base import BadReportError, Container, Frame, Ready, Report
+from wsrunner.engines.base import BadReportError, Container, Ended, Frame, Ready, Report
 from wsrunner.errors import EngineUnavailableError, GateUnavailableError, WsrunnerError
 from wsrunner.gates.base import Permit, Ticket
 from wsrunner.runs import verdict
@@ -298,18 +298,13 @@ class Run:
 
     async def _why_it_ended(self, container: Container) -> Verdict:
         """Say why a container went away without a report."""
-        engine = self._host.engine
-        try:
-            await engine.ping()
-            if await container.oom_killed():
-                return Verdict("out_of_memory")
-            # An engine that is shutting down still answers while it kills.
-            await engine.ping()
-        except EngineUnavailableError:
-            return Verdict("engine_lost")
         if self.stage == "queue":
             return Verdict("engine_lost")
-        # The engine is well, so somebody killed it: its operator, or the program itself.
+        ended = await container.ended()
+        if ended is Ended.LOST:
+            return Verdict("engine_lost")
+        if ended is Ended.OUT_OF_MEMORY:
+            return Verdict("out_of_memory")
         return Verdict("signaled", signal="SIGKILL")
 
     def _bound_delivery(self) -> None:
@@ -322,7 +317,9 @@ class Run:
 
 async def _kill(container: Container) -> None:
     """Kill the program so that it can still be reported; then, at last, the container."""
-    with contextlib.suppress(EngineUnavailableError):
-        await container.signal("SIGKILL")
+    with contextlib.suppress(EngineUnavailableError, TimeoutError):
+        # An engine that hangs must not put off what the client is told.
+        async with asyncio.timeout(KILL_GRACE_S):
+            await container.signal("SIGKILL")
         await asyncio.sleep(KILL_GRACE_S)
     await container.destroy()

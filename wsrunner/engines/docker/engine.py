@@ -14,18 +14,19 @@ import logging
 import math
 import random
 import secrets
+import signal as signals
 import struct
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self
 
 import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
-from wsrunner.engines.base import STDERR, STDOUT, Box, Frame, Item, Plan
+from wsrunner.engines.base import STDERR, STDOUT, Box, Ended, Frame, Item, Plan
 from wsrunner.engines.dialogue.dialogue import Dialogue, first_process, stand_in
+from wsrunner.engines.docker.images import UNUSABLE
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,11 @@ ANSWER_S = 10.0
 START_S = 60.0
 UID_TRIES = 100
 """Users that are drawn for a container until one is free."""
+END_KNOWN_S = 5.0
+"""How long after a stream's end the container's own end may come. It takes 30 ms, or more on a busy
+machine; one that still runs then has lost its stream."""
 OOM_EVENT_S = 0.5
+"""How long after the container's end the report of an out-of-memory kill may come."""
 READY_S = 30.0
 REMOVAL_S = 30.0
 REMOVAL_POLL_S = 0.01
@@ -55,12 +60,20 @@ RETRY_AFTER_S = 2.0
 
 _NOT_FOUND = 404
 _CONFLICT = 409
-_HEADER = struct.Struct(">BxxxL")
+_HEADER = struct.Struct(">LL")
+_STREAMS = {stream << 24: stream for stream in range(3)}
+"""A frame's stream (0 is stdin) by the header's first four bytes, of which three are zero."""
+_FRAME_MAX_BYTES = 2**20
+"""Far more than any engine puts in one: Docker 32 KiB, what its copy loop reads at once."""
+_KILLED = 128 + signals.SIGKILL
 
 
 @contextlib.asynccontextmanager
 async def _asked(doing: str, timeout_s: float | None = ANSWER_S) -> AsyncIterator[None]:
-    """Bound a request to the engine, and turn what it raises into `EngineUnavailableError`."""
+    """Bound a request to the engine, and turn what it raises into `EngineUnavailableError`.
+
+    Answers are to be taken apart inside, for one that is not as it should be raises then.
+    """
     try:
         async with asyncio.timeout(timeout_s):
             yield
@@ -69,6 +82,11 @@ async def _asked(doing: str, timeout_s: float | None = ANSWER_S) -> AsyncIterato
         reason = exc.message if isinstance(exc, aiodocker.DockerError) else str(exc) or late
         raise EngineUnavailableError(
             f"the container engine could not {doing}: {reason}", retry_after_s=RETRY_AFTER_S
+        ) from exc
+    except UNUSABLE as exc:
+        raise EngineUnavailableError(
+            f"the container engine was to {doing}, and its answer is of no use: {exc!r}",
+            retry_after_s=RETRY_AFTER_S,
         ) from exc
 
 
@@ -99,10 +117,13 @@ class _FrameReader:
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
         self.ended = False
+        self.corrupt = False
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Called by aiohttp's protocol with each piece it received."""
-        if self._tty:
+        if self.corrupt:
+            pass
+        elif self._tty:
             self._frames.append(Frame(STDOUT, bytes(data)))
             self._unread_bytes += len(data)
         else:
@@ -124,7 +145,13 @@ class _FrameReader:
         at, end = 0, len(data)
         stream, pieces = 0, list[memoryview]()
         while end - at >= _HEADER.size:
-            next_stream, size = _HEADER.unpack_from(data, at)
+            word, size = _HEADER.unpack_from(data, at)
+            next_stream = _STREAMS.get(word)
+            if next_stream is None or size > _FRAME_MAX_BYTES:
+                # Whatever follows can't be told apart any more.
+                self.corrupt = self.ended = True
+                at = end
+                break
             begin = at + _HEADER.size
             if end - begin < size:
                 break
@@ -160,6 +187,8 @@ class _FrameReader:
     async def read(self, timeout_s: float | None) -> Sequence[Frame]:
         """See `Container.read`."""
         if not self._frames and not self.ended:
+            # What came while nobody waited may have been less than a frame.
+            self._resume()
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             timer = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self._wake)
@@ -173,10 +202,13 @@ class _FrameReader:
                 raise TimeoutError
         frames, self._frames = self._frames, []
         self._unread_bytes = 0
+        self._resume()
+        return frames
+
+    def _resume(self) -> None:
         if self._paused:
             self._paused = False
             self._protocol.resume_reading()
-        return frames
 
 
 class DockerContainerSession:
@@ -292,9 +324,16 @@ class DockerContainerSession:
         async with _asked("resize the terminal"):
             await self._container.resize(h=rows, w=columns)
 
-    async def oom_killed(self) -> bool:
-        """See `Container.oom_killed`."""
-        return await self._engine.saw_oom(self.id)
+    async def ended(self) -> Ended:
+        """See `Container.ended`."""
+        if self._attached.corrupt:
+            log.warning("container %s: its stream is corrupt", self.id[:12])
+            return Ended.LOST
+        try:
+            return await self._engine.end_of(self.id)
+        except EngineUnavailableError as exc:
+            log.warning("container %s: %s", self.id[:12], exc)
+            return Ended.LOST
 
     async def destroy(self) -> None:
         """See `Container.destroy`."""
@@ -353,8 +392,6 @@ class DockerEngine:
         self._listeners: list[Callable[[], None]] = []
         self._images: dict[str, str] | None = None
         self._changes = 0
-        self._oom_ids: deque[str] = deque(maxlen=1000)
-        self._oom_seen = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._watching = asyncio.Event()
 
@@ -390,8 +427,7 @@ class DockerEngine:
     async def name(self) -> str:
         """See `Engine.name`."""
         async with _asked("say who it is"):
-            info = await self._docker.system.info()
-        return str(info["ID"])
+            return str((await self._docker.system.info())["ID"])
 
     async def images(self) -> Mapping[str, str]:
         """See `Engine.images`. Asked again only after the engine reported a change."""
@@ -401,7 +437,7 @@ class DockerEngine:
         changes = self._changes
         async with _asked("list its images"):
             listed = await self._docker.images.list()
-        images = {tag: image["Id"] for image in listed for tag in image.get("RepoTags") or ()}
+            images = {tag: image["Id"] for image in listed for tag in image.get("RepoTags") or ()}
         if changes == self._changes:
             self._images = images
         return images
@@ -558,7 +594,7 @@ class DockerEngine:
         filters = json.dumps({"label": [LABEL_INSTANCE]})
         async with _asked("list its containers"):
             listed = await self._docker.containers.list(all=True, filters=filters)
-        stale = [entry.id for entry in listed if self._is_stale(entry)]
+            stale = [entry.id for entry in listed if self._is_stale(entry)]
         for container_id in stale:
             await self.remove(container_id)
         if stale:
@@ -577,57 +613,71 @@ class DockerEngine:
             return True
         return old and bool(entry["State"] != "running")
 
-    async def saw_oom(self, container_id: str) -> bool:
-        """Whether the engine reported an out-of-memory kill in a container; waits a moment."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(OOM_EVENT_S):
-                while container_id not in self._oom_ids:
-                    self._oom_seen.clear()
-                    await self._oom_seen.wait()
-        return container_id in self._oom_ids
+    async def end_of(self, container_id: str) -> Ended:
+        """Say how a container ended, waiting for it a moment; see `Container.ended`.
+
+        Asks for events, those of the past too (the engine keeps 256): a container that has ended is
+        soon removed, and can't be asked then.
+
+        Raises:
+            EngineUnavailableError: The engine does not answer, or not for long any more.
+        """
+        filters = {"container": [container_id], "event": ["oom", "die"]}
+        died = out_of_memory = False
+        loop = asyncio.get_running_loop()
+        async with _asked("say how a container ended"):
+            with contextlib.suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(END_KNOWN_S) as bound,
+                    self._events(filters, "0") as lines,
+                ):
+                    async for line in lines:
+                        event = json.loads(line)
+                        if event["Action"] == "oom":
+                            out_of_memory = True
+                        elif int(event["Actor"]["Attributes"]["exitCode"]) == _KILLED:
+                            died = True
+                            bound.reschedule(loop.time() + OOM_EVENT_S)
+                        else:
+                            return Ended.LOST
+                        if died and out_of_memory:
+                            return Ended.OUT_OF_MEMORY
+        if not died:
+            return Ended.LOST
+        # An engine that is stopping kills its containers, and still answers on connections it has.
+        await self.ping()
+        return Ended.KILLED
 
     async def _watch(self) -> None:
         """Follow the engine's events for ever; a broken stream means the engine went away."""
+        filters = {"type": ["image"], "event": ["pull", "tag", "untag", "delete", "import", "load"]}
         while True:
-            try:
-                # Left to the collector, its connection would outlast the engine's.
-                async with contextlib.aclosing(self._events()) as events:
-                    async for event in events:
-                        self._take(event)
-            except EngineUnavailableError:
-                pass
-            except Exception:  # such as an event that is not JSON: this must go on
-                log.exception("could not follow the engine's events")
+            with contextlib.suppress(EngineUnavailableError):
+                async with _asked("report events", None), self._events(filters) as lines:
+                    self._watching.set()
+                    self._changed()
+                    async for _ in lines:
+                        self._changed()
             if self._watching.is_set():
                 log.warning("lost the container engine; trying again every %g s", RECONNECT_S)
             self._watching.clear()
             self._images = None
             await asyncio.sleep(RECONNECT_S)
 
-    async def _events(self) -> AsyncGenerator[dict[str, Any], None]:
-        filters = {"type": ["container", "image"], "event": [
-            "oom", "pull", "tag", "untag", "delete", "import", "load",
-        ]}  # fmt: skip
-        events = self._docker._query(  # noqa: SLF001 - subscribe() hides a broken stream
-            "events",
-            params={"filters": json.dumps(filters)},
-            timeout=aiohttp.ClientTimeout(sock_connect=5),
-        )
-        async with _asked("report events", timeout_s=None), events as response:
-            self._watching.set()
-            self._changed()
+    @contextlib.asynccontextmanager
+    async def _events(
+        self, filters: Mapping[str, Sequence[str]], since: str | None = None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """Follow the engine's events, a line of JSON each, from now or some time on."""
+        params = {"filters": json.dumps(filters)} | ({"since": since} if since else {})
+        timeout = aiohttp.ClientTimeout(sock_connect=5)
+        # aiodocker's subscribe() hides a broken stream.
+        events = self._docker._query("events", params=params, timeout=timeout)  # noqa: SLF001
+        async with events as response:
             try:
-                async for line in response.content:
-                    yield json.loads(line)
+                yield response.content
             finally:
                 response.close()  # aiodocker leaves that to whoever asked
-
-    def _take(self, event: dict[str, Any]) -> None:
-        if event.get("Type") == "image":
-            self._changed()
-        elif event.get("Action") == "oom":
-            self._oom_ids.append(event["Actor"]["ID"])
-            self._oom_seen.set()
 
     def _changed(self) -> None:
         self._images = None

@@ -25,6 +25,8 @@ NO_ENGINE = (
     "DOCKER_HOST names another"
 )
 REGISTRY_TIMEOUT_S = 10.0
+UNUSABLE = (ValueError, LookupError, TypeError, AttributeError)
+"""What taking an answer apart raises that is not as the API says: no JSON, no UTF-8, other JSON."""
 _CHUNK_BYTES = 1 << 20
 _CANT_CONNECT = 900
 """aiodocker's own status of a connection that could not be made."""
@@ -70,6 +72,8 @@ def _wrapped() -> Iterator[None]:
         raise EngineUnavailableError(f"the engine says: {exc.message}") from exc
     except (aiohttp.ClientError, OSError, TimeoutError) as exc:
         raise EngineUnavailableError(f"the engine does not answer: {exc!r}") from exc
+    except UNUSABLE as exc:
+        raise EngineUnavailableError(f"the engine's answer is of no use: {exc!r}") from exc
 
 
 @contextlib.asynccontextmanager
@@ -98,12 +102,11 @@ async def images(docker: Docker) -> Mapping[str, LocalImage]:
         EngineUnavailableError: The engine does not answer.
     """
     with _wrapped():
-        found = await docker.images.list()
-    return {
-        tag: LocalImage(entry["Id"], entry["Size"], entry.get("Labels") or {})
-        for entry in found
-        for tag in entry.get("RepoTags") or ()
-    }
+        return {
+            tag: LocalImage(entry["Id"], entry["Size"], entry.get("Labels") or {})
+            for entry in await docker.images.list()
+            for tag in entry.get("RepoTags") or ()
+        }
 
 
 async def registry_answers(docker: Docker, image: str) -> bool:
