@@ -161,6 +161,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "beyond, the socket that holds most is closed (1013)."
         ),
     ] = 64
+    sockets_per_address: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(
+            description="WebSockets one client address may have open, loopback aside; a further "
+            "one is refused (429). 0 for no limit, as behind a balancer, whose address all have."
+        ),
+    ] = 1000
     runs_per_minute: Annotated[
         Annotated[int, Meta(ge=0, le=1_000_000)],
         Meta(description="Runs one client address may start a minute; 0 for no limit."),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -77,7 +76,6 @@ class Connection(ServerConnection):
         self._finished_bytes: list[int] = []
         self._unread_pongs_bytes = 0
         self._farewell: asyncio.TimerHandle | None = None
-        self.on_lost: Callable[[], None] | None = None
 
     def silent_s(self) -> float:
         """Return for how long nothing has come, not even a pong.
@@ -103,8 +101,6 @@ class Connection(ServerConnection):
         self._pending = False
         super().connection_lost(exc)
         self._inlet.hold(self, 0)
-        if self.on_lost is not None:
-            self.on_lost()
 
     # The request.
 
@@ -240,7 +236,7 @@ class Connection(ServerConnection):
     async def recv(self, decode: bool | None = None) -> Data:  # type: ignore[override]  # noqa: FBT001
         """Return the next message; see `websockets`. Cancelling is safe."""
         message = await super().recv(decode)
-        del self._finished_bytes[0]
+        del self._finished_bytes[:1]
         self._note_held()
         return message
 
@@ -249,8 +245,17 @@ class Connection(ServerConnection):
         log.info("closed a socket: %s", reason)
         self.protocol.fail(CloseCode.TRY_AGAIN_LATER, reason)
         self.send_data()
+        self._forget()
         # Its session hears of it when the connection is lost.
         self._cut_soon()
+
+    def _forget(self) -> None:
+        """Free all messages that nobody has received; none comes any more."""
+        self.protocol.reader.discard()
+        self.recv_messages.close()
+        # What a `recv` that waits holds of an unfinished one comes back into the queue before.
+        self.loop.call_soon(self.recv_messages.frames.queue.clear)
+        self._finished_bytes.clear()
 
     def _proceed(self, *, now: bool) -> None:
         if self.wants_turn:

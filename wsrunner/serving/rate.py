@@ -1,4 +1,4 @@
-"""What one client may take: how fast, and how many sockets at once.
+"""How fast one client may do things.
 
 Owns the counts. Pure but for the clock it is given.
 """
@@ -6,7 +6,6 @@ Owns the counts. Pure but for the clock it is given.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from wsrunner.errors import RateLimitedError
@@ -86,28 +85,3 @@ class RateLimiter:
                 f"this address has used its {self._per_minute} runs a minute",
                 retry_after_s=bucket.wait_s(1, now),
             )
-
-
-class Seats:
-    """Counts the sockets that each key has open, up to `most`.
-
-    Args:
-        most: Sockets of one key; 0 for no limit.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._taken: Counter[str] = Counter()
-
-    def take(self, key: str) -> bool:
-        """Take a seat, to be given back with `leave`; returns whether there was one."""
-        if self.most and self._taken[key] >= self.most:
-            return False
-        self._taken[key] += 1
-        return True
-
-    def leave(self, key: str) -> None:
-        """Give a seat back."""
-        self._taken[key] -= 1
-        if not self._taken[key]:
-            del self._taken[key]

@@ -46,6 +46,7 @@ from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
+from wsrunner.serving.seats import Seats
 from wsrunner.settings import Settings, uid_range
 
 log = logging.getLogger(__name__)
@@ -169,15 +170,18 @@ async def _listen(settings: Settings, registry: Registry, listener: socket.socke
     pages = site.Site(settings, registry.host, metrics)
     rate = RateLimiter(settings.runs_per_minute)
     monitor = Monitor(registry)
+    seats = Seats(settings.sockets_per_address)
     inlet = Inlet(settings.inbox_mb * MIB, settings.messages_per_s)
 
     async def process_request(connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)
-        answer = await pages.respond(request, str(connection.remote_address[0]))
+        # A client that has gone already may have no address any more.
+        client = str((connection.remote_address or ("",))[0])
+        answer = await pages.respond(request, client)
         if isinstance(answer, Response):
             return answer
         connection.principal = answer
-        return None
+        return seats.take(connection, answer.client, site.path_of(request))
 
     async def converse(connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
