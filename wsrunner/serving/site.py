@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import http
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from websockets.datastructures import Headers, MultipleValuesError
+from websockets.datastructures import MultipleValuesError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -22,9 +20,10 @@ from wsrunner import protocol
 from wsrunner.errors import UnknownLanguageError, WsrunnerError
 from wsrunner.runs.host import Host
 from wsrunner.runs.job import Principal
-from wsrunner.serving import asyncapi
+from wsrunner.serving import answers, asyncapi
 from wsrunner.serving.access import Access, AccessError, UnauthorizedError
 from wsrunner.serving.metrics import CONTENT_TYPE, Metrics
+from wsrunner.serving.readiness import Readiness
 from wsrunner.serving.static_files import StaticFiles, static_dir
 from wsrunner.settings import Settings
 
@@ -65,6 +64,7 @@ class Site:
     def __init__(self, settings: Settings, host: Host, metrics: Metrics) -> None:
         self._access = Access(settings)
         self._host = host
+        self._readiness = Readiness(host)
         self._metrics = metrics
         self._files = StaticFiles(static_dir())
 
@@ -77,7 +77,7 @@ class Site:
         """
         try:
             if request.method not in {"GET", "HEAD"}:
-                response = _error(
+                response = answers.error(
                     405, "method_not_allowed", f"{request.method} is not allowed here"
                 )
                 response.headers["Allow"] = "GET, HEAD"
@@ -89,9 +89,9 @@ class Site:
                 self._access.check_host(request.headers)
             response = await self._get(request, path, client)
         except MultipleValuesError as exc:
-            return _error(400, "bad_request", f"more than one header {exc.args[0]}")
+            return answers.error(400, "bad_request", f"more than one header {exc.args[0]}")
         except AccessError as exc:
-            response = _error(exc.status, exc.code, exc.message)
+            response = answers.error(exc.status, exc.code, exc.message)
             if isinstance(exc, UnauthorizedError):
                 response.headers["WWW-Authenticate"] = "Bearer"
         if request.method == "HEAD":
@@ -105,18 +105,20 @@ class Site:
             AccessError: For who asks.
         """
         if path not in SOCKET_PATHS and not path.startswith(f"{RUN_PATH}/"):
-            return _error(404, "not_found", f"no WebSocket at {path[:100]}; there is {RUN_PATH}")
+            return answers.error(
+                404, "not_found", f"no WebSocket at {path[:100]}; there is {RUN_PATH}"
+            )
         self._access.check_origin(request.headers)
         ask = self._access.operator if path == MONITOR_PATH else self._access.user
         principal = ask(request.headers, client)
         if self._host.draining:
             # A balancer then tries the next replica; an open socket it could not move.
-            return _error(503, "draining", "the server is stopping")
+            return answers.error(503, "draining", "the server is stopping")
         if path.startswith(f"{RUN_PATH}/"):
             try:
                 self._host.catalogue.find(path.removeprefix(f"{RUN_PATH}/"))
             except UnknownLanguageError as exc:
-                return _error(404, exc.code, exc.message)
+                return answers.error(404, exc.code, exc.message)
         return principal
 
     async def _get(self, request: Request, path: str, client: str) -> Response:
@@ -128,34 +130,32 @@ class Site:
         if path in _OPEN_PATHS or path.startswith("/static/"):
             return await self._get_open(request, path)
         if path in SOCKET_PATHS or path.startswith(f"{RUN_PATH}/"):
-            response = _error(426, "upgrade_required", f"{path[:100]} speaks WebSocket only")
+            response = answers.error(426, "upgrade_required", f"{path[:100]} speaks WebSocket only")
             response.headers["Upgrade"] = "websocket"
             return response
         guarded = {"/v1/languages": self._languages, "/metrics": self._figures}
         if path not in guarded:
-            return _error(404, "not_found", f"there is nothing at {path[:100]}")
+            return answers.error(404, "not_found", f"there is nothing at {path[:100]}")
         self._access.user(request.headers, client)
         return await guarded[path]()
 
     async def _get_open(self, request: Request, path: str) -> Response:
         """Answer what needs no token."""
         if path == "/healthz":
-            return _json(200, {"status": "ok"})
+            return answers.json(200, {"status": "ok"})
         if path == "/readyz":
             return await self._ready()
         if path == "/v1/asyncapi.json":
-            return _response(200, _asyncapi(), "application/json")
+            return answers.answer(200, _asyncapi(), "application/json")
         return self._file(request, path)
 
     async def _ready(self) -> Response:
         if self._host.draining:
-            return _error(503, "draining", "the server is stopping")
-        try:
-            await self._host.engine.ping()
-            await self._host.gate.state()
-        except WsrunnerError as exc:
-            return _error(503, exc.code, exc.message)
-        return _json(200, {"status": "ready"})
+            return answers.error(503, "draining", "the server is stopping")
+        failure = await self._readiness.failure()
+        if failure is not None:
+            return answers.error(503, failure.code, failure.message)
+        return answers.json(200, {"status": "ready"})
 
     async def _figures(self) -> Response:
         pool = self._host.pool
@@ -165,26 +165,26 @@ class Site:
         text = self._metrics.render(
             gate=gate, warm=pool.sizes(), pool_hits=pool.hits, pool_misses=pool.misses
         )
-        return _response(200, text, CONTENT_TYPE)
+        return answers.answer(200, text, CONTENT_TYPE)
 
     async def _languages(self) -> Response:
         try:
             present = await self._host.engine.images()
         except WsrunnerError as exc:
-            return _error(503, exc.code, exc.message)
+            return answers.error(503, exc.code, exc.message)
         listed = [language.facts(present) for language in self._host.catalogue]
-        return _json(200, listed)
+        return answers.json(200, listed)
 
     def _file(self, request: Request, path: str) -> Response:
         name = _PAGES.get(path) or path.removeprefix("/static/")
         file = self._files.find(name, ",".join(request.headers.get_all("Accept-Encoding")))
         if file is None:
-            return _error(404, "not_found", f"there is nothing at {path[:100]}")
+            return answers.error(404, "not_found", f"there is nothing at {path[:100]}")
         tags = {tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")}
         response = (
-            _response(304, b"", file.kind)
+            answers.answer(304, b"", file.kind)
             if file.tag in tags
-            else _response(200, file.body, file.kind)
+            else answers.answer(200, file.body, file.kind)
         )
         headers = response.headers
         headers["ETag"] = file.tag
@@ -219,26 +219,3 @@ def path_of(request: Request) -> str:
 def choose_subprotocol(offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """Return the subprotocol to answer with: ours if offered, never the one with the token."""
     return next((name for name in offered if name == protocol.SUBPROTOCOL), None)
-
-
-def _response(status: int, body: bytes, kind: str) -> Response:
-    headers = Headers(
-        {
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-        }
-    )
-    return Response(status, http.HTTPStatus(status).phrase, headers, body)
-
-
-def _json(status: int, value: Any) -> Response:
-    response = _response(status, msgspec.json.encode(value) + b"\n", "application/json")
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _error(status: int, code: str, message: str) -> Response:
-    return _json(status, {"code": code, "message": message})
