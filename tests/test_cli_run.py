@@ -519,6 +519,33 @@ async def test_a_token_is_asked_for_and_never_shown():
     assert b"s3cret" not in done.stderr + done.stdout
 
 
+async def test_a_token_may_come_from_a_file(tmp_path):
+    sent = []
+
+    def note(connection, request):
+        sent.append(request.headers.get("X-Access-Token"))
+        return connection.respond(http.HTTPStatus.FORBIDDEN, "")
+
+    async def never(socket):
+        raise AssertionError
+
+    file = tmp_path / "token"
+    file.write_text("s3cret\n")
+    file.chmod(0o600)
+    done = await edge(never, "--token-file", str(file), process_request=note)
+    assert set(sent) == {"s3cret"}
+    assert b"can be read" not in done.stderr
+    file.chmod(0o644)
+    done = await edge(never, "--token-file", str(file), process_request=note)
+    assert f"{file} can be read by everybody".encode() in done.stderr
+    assert b"s3cret" not in done.stderr + done.stdout
+    done = await edge(never, "--token-file", str(file), "--token", "x", process_request=note)
+    assert (b"give one" in done.stderr, done.returncode) == (True, 2)
+    file.write_text("")
+    done = await edge(never, "--token-file", str(file), process_request=note)
+    assert (b"is empty" in done.stderr, done.returncode) == (True, 2)
+
+
 async def test_a_third_ctrl_c_ends_a_client_whose_server_does_not_answer():
     cancelled = asyncio.Event()
 
@@ -581,6 +608,16 @@ def test_the_monitor_takes_the_operator_token_before_the_clients(monkeypatch, va
     done = CliRunner().invoke(main.main, ["monitor"], env=variables)
     assert done.exit_code == 0, done.output
     assert shown == [token]
+
+
+def test_the_monitor_takes_its_token_from_a_file(monkeypatch, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("operator")
+    shown = []
+    monkeypatch.setattr(dashboard, "show", lambda url, token, **_: shown.append(token))
+    done = CliRunner().invoke(main.main, ["monitor", "--token-file", str(file)])
+    assert done.exit_code == 0, done.output
+    assert shown == ["operator"]
 
 
 def test_the_examples_in_the_docs_run_as_they_stand(url, tmp_path):

@@ -56,8 +56,11 @@ def test_nothing_given_means_the_defaults():
 
 
 @pytest.mark.parametrize("setting", DECLARED, ids=lambda setting: setting.name)
-def test_each_is_read_from_option_variable_and_file(setting, config):
+def test_each_is_read_from_option_variable_and_file(setting, config, tmp_path, monkeypatch):
     value = other(setting)
+    # What is read as a file is one.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").write_text("t0ken\n")
     assert value != setting.default
     by_option = settings.load(options={setting.name: as_text(value)})
     by_variable = settings.load(environ={setting.variable: as_text(value)})
@@ -152,6 +155,85 @@ def test_a_token_that_a_subprotocol_can_t_carry_is_refused_and_not_shown(name, t
     message = refusal(options={name: token})
     assert message.startswith(f"--{name.replace('_', '-')}: ")
     assert token not in message
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A function that writes a file of a token."""
+
+    def write(content, mode=0o600):
+        path = tmp_path / "secret"
+        path.write_bytes(content)
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+TOKEN_NAMES = pytest.mark.parametrize("name", ["token", "operator_token"])
+
+
+@TOKEN_NAMES
+@pytest.mark.parametrize("content", [b"s3cret", b"s3cret\n", b"s3cret\r\n"])
+def test_a_token_may_come_from_a_file(name, content, secret):
+    file = str(secret(content))
+    assert getattr(settings.load({f"{name}_file": file}), name) == "s3cret"
+    assert getattr(settings.load(environ={f"WSRUNNER_{name.upper()}_FILE": file}), name) == "s3cret"
+
+
+@TOKEN_NAMES
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"one\ntwo\n", "2 lines"),
+        (b"first\n\n", "2 lines"),
+        (b"\xff", "no text"),
+        (b"two words\n", "matching"),
+    ],
+)
+def test_a_file_that_holds_no_token_is_refused_and_not_shown(name, content, reason, secret):
+    file = secret(content)
+    message = refusal(options={f"{name}_file": str(file)})
+    assert str(file) in message
+    assert reason in message
+    assert not content.strip() or content.strip().decode(errors="replace") not in message
+
+
+@TOKEN_NAMES
+def test_a_token_s_file_that_can_t_be_read_is_refused(name, tmp_path):
+    missing = str(tmp_path / "none")
+    message = refusal(options={f"{name}_file": missing})
+    assert missing in message
+    assert "No such file" in message
+    assert "directory" in refusal(options={f"{name}_file": str(tmp_path)})
+
+
+@TOKEN_NAMES
+def test_a_token_and_its_file_are_not_both_given(name, secret):
+    option = f"--{name.replace('_', '-')}"
+    file = str(secret(b"s3cret"))
+    message = refusal(options={f"{name}_file": file}, environ={f"WSRUNNER_{name.upper()}": "x"})
+    assert f"{option} and {option}-file" in message
+
+
+def test_a_server_guards_by_the_token_of_a_file_and_warns_where_all_can_read_it(
+    start_server, secret
+):
+    file = secret(b"s3cret\n", 0o644)
+    server = start_server(token_file=str(file), warm_max=0)
+    assert server.status("/metrics") == 401
+    server.token = "s3cret"
+    assert server.status("/metrics") == 200
+    log = server.log.read_text()
+    assert f"{file} can be read by everybody" in log
+    assert "s3cret" not in log
+    file.chmod(0o600)
+    server = start_server(token_file=str(file), warm_max=0)
+    server.token = "s3cret"
+    assert server.status("/metrics") == 200
+    assert "can be read by everybody" not in server.log.read_text()
 
 
 def test_a_work_directory_must_hold_a_message_s_files():

@@ -9,6 +9,7 @@ Order of precedence: option, variable, file, default.
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,6 +41,10 @@ gives out numbers: people and services of a host (from 1000 and from 60,000 up),
 """
 UID_MAX = 2**31 - 1
 """The largest that an engine takes (Docker Engine API 1.41: POST /containers/create, User)."""
+TOKENS = ("token", "operator_token")
+"""Settings that may come from a file of their own, which the setting NAME_file names."""
+TOKEN_FILE_MAX = 64 * 1024
+"""Characters that are read of one: more than any token has."""
 
 FILES_ROUNDING_KB = 1024
 """What a message's files may take on disk beyond their size: 64 files in blocks, and folders."""
@@ -54,15 +59,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Token,
         Meta(
             description="Access token that clients must send: letters, digits and "
-            "!#$%&'*+-.^_`|~; none if empty."
+            "!#$%&'*+-.^_`|~; none if empty. Options show in the list of processes."
         ),
+    ] = ""
+    token_file: Annotated[
+        str, Meta(description="File whose only line is the access token, in place of the token.")
     ] = ""
     operator_token: Annotated[
         Token,
         Meta(
             description="Access token of the monitor, of the same characters; that of clients if "
-            "empty."
+            "empty. Options show in the list of processes."
         ),
+    ] = ""
+    operator_token_file: Annotated[
+        str,
+        Meta(description="File whose only line is the monitor's token, in place of that token."),
     ] = ""
     origin: Annotated[
         tuple[Origin, ...],
@@ -257,7 +269,8 @@ def load(
 
     Raises:
         SetupError: An unknown key or variable, or a value of the wrong type or out of range; the
-            message names where it was set, the value, and what is allowed.
+            message names where it was set, the value, and what is allowed. Or a file of a token
+            that can't be read as one.
     """
     environ = {} if environ is None else environ
     known = {setting.name: setting for setting in declared()}
@@ -281,7 +294,58 @@ def load(
     for name, value in (options or {}).items():
         if value is not None:
             merged[name] = _convert(known[name], value, known[name].option)
+    merged |= _tokens_of_files(merged, known)
     return _consistent(Settings(**merged))
+
+
+def _tokens_of_files(merged: Mapping[str, Any], known: Mapping[str, Setting]) -> dict[str, str]:
+    """Return the tokens that files are given for, by setting name.
+
+    Raises:
+        SetupError: See `read_token`; or the token itself is given, too.
+    """
+    tokens = {}
+    for name in TOKENS:
+        file = merged.get(f"{name}_file")
+        if file and merged.get(name):
+            option = known[name].option
+            raise SetupError(
+                f"{option} and {option}-file are both given, by option, variable or file; give one"
+            )
+        if file:
+            tokens[name] = _convert(known[name], read_token(Path(file)), file)
+    return tokens
+
+
+def read_token(file: Path) -> str:
+    """Return the token that is the only line of a file.
+
+    Raises:
+        SetupError: The file can't be read, is empty or has several lines.
+    """
+    try:
+        # Far more than a token has, and not all of /dev/zero.
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(TOKEN_FILE_MAX)
+    except OSError as exc:
+        raise SetupError(f"can't read the token file {file}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise SetupError(f"the token file {file} is no text") from exc
+    token = text.removesuffix("\n")
+    if not token:
+        raise SetupError(f"the token file {file} is empty; it should have the token as its line")
+    if "\n" in token:
+        lines = len(token.split("\n"))
+        raise SetupError(f"the token file {file} has {lines} lines; it should have the token alone")
+    return token
+
+
+def exposed(file: Path) -> bool:
+    """Whether others than a file's owner and group may read it; False if it is not there."""
+    try:
+        return bool(file.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def _consistent(settings: Settings) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
 @click.option(
     "--token",
     envvar=["WSRUNNER_OPERATOR_TOKEN", "WSRUNNER_TOKEN"],
-    help="The server's operator token, or its access token if it has no operator token.  "
-    "[WSRUNNER_OPERATOR_TOKEN, WSRUNNER_TOKEN]",
+    help="The server's operator token, or its access token if it has no operator token; options "
+    "show in the list of processes.  [WSRUNNER_OPERATOR_TOKEN, WSRUNNER_TOKEN]",
 )
+@options.token_file
 @click.option("--json", "as_json", is_flag=True, help="Print the feed's messages as they come.")
-def monitor_command(*, url: str, token: str | None, as_json: bool) -> None:
+def monitor_command(*, url: str, token: str | None, token_file: Path | None, as_json: bool) -> None:
     """Show live what a server does: slots, queue, warm containers, the last runs.
 
     Ends with Ctrl-C.
     """
     from wsrunner.commands import dashboard
 
+    token = options.choose_token(token, token_file)
     try:
         dashboard.show(url, token, as_json=as_json)
     except ValueError as exc:

@@ -33,7 +33,12 @@ class _RunCommand(click.Command):
 @click.option("-l", "--language", help="Language id or alias; guessed from the file if left out.")
 @click.option("-c", "--code", help="Source text, in place of a main file.")
 @options.url
-@click.option("--token", envvar="WSRUNNER_TOKEN", help="Access token.  [WSRUNNER_TOKEN]")
+@click.option(
+    "--token",
+    envvar="WSRUNNER_TOKEN",
+    help="Access token; options show in the list of processes.  [WSRUNNER_TOKEN]",
+)
+@options.token_file
 @click.option(
     "--stdin",
     type=click.Path(path_type=Path),
@@ -62,6 +67,7 @@ def run_command(
     code: str | None,
     url: str,
     token: str | None,
+    token_file: Path | None,
     stdin: Path | None,
     env: tuple[str, ...],
     command: str | None,
@@ -85,6 +91,7 @@ def run_command(
     descriptors.ensure_open()
     if code is None and not files:
         raise click.UsageError("name a file to run, or - for stdin, or give source with --code")
+    token = options.choose_token(token, token_file)
     _check(url, token, [*files, *args, *env, command or "", language or "", code or ""])
     from_stdin = code is None and files[0] == "-"
     no_stdin = from_stdin and stdin is None

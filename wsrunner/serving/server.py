@@ -47,7 +47,7 @@ from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
-from wsrunner.settings import Settings, uid_range
+from wsrunner.settings import Settings, exposed, uid_range
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,9 @@ def serve(settings: Settings) -> None:
     )
     # Its lines name every request; ours name runs.
     logging.getLogger("websockets").setLevel(logging.WARNING)
+    for file in filter(None, (settings.token_file, settings.operator_token_file)):
+        if exposed(Path(file)):
+            log.warning("the token file %s can be read by everybody here: chmod 600 it", file)
     uvloop.run(_serve(settings))
 
 
