@@ -10,15 +10,19 @@ import socket
 import struct
 import sys
 import termios
+from collections import Counter
+from functools import partial
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
 
 from tests.serving import until
 from tests.talk import PATIENCE_S
 from wsrunner import languages
 from wsrunner.protocol import File, RunRequest
 from wsrunner.runs.order import make_order
+from wsrunner.serving.connection import Connection
 from wsrunner.serving.inlet import SHARE_UNITS, TURN_UNITS, Inlet, Pace, cut
 from wsrunner.serving.wire import job_of
 from wsrunner.settings import Settings
@@ -71,14 +75,6 @@ class Deaf:
         with contextlib.suppress(ConnectionError):
             while self._socket.recv(2**20):
                 pass
-
-    def read_to_the_end_of(self, errors):
-        """Read until so many errors have come."""
-        data = b""
-        while errors > 0:
-            data += self._socket.recv(2**20)
-            errors -= data.count(b'{"type":"error"')
-            data = data[-14:] if not data.endswith(b'{"type":"error"') else b""
 
     def read_until_exit(self, run_id):
         """Return the messages up to this run's exit, output left out."""
@@ -359,15 +355,37 @@ async def test_many_small_messages_of_stdin_arrive_whole(talk):
     assert (await talk.finish()).stdout == f"{sum(range(5000))}\n"
 
 
-async def test_a_flood_of_small_messages_leaves_others_their_turns(server):
-    with Deaf(server) as deaf:
-        sender = asyncio.create_task(asyncio.to_thread(deaf.send, TEXT, b"{}", 20_000))
-        async with server.talk() as talk:
-            for _ in range(20):
-                await talk.say_raw("{}")
-                assert (await talk.hear_error())["code"] == "bad_message"
-        await asyncio.to_thread(deaf.read_to_the_end_of, 20_000)
-        await sender
+async def test_what_one_read_brings_is_parsed_over_many_turns_of_the_loop():
+    loop = asyncio.get_running_loop()
+    turn, parsed, heard = 0, Counter(), asyncio.Queue()
+
+    def tick():
+        nonlocal turn, ticking
+        turn += 1
+        ticking = loop.call_soon(tick)
+
+    class Counted(Connection):
+        def process_event(self, event):
+            parsed[turn] += 1
+            super().process_event(event)
+
+    async def converse(connection):
+        async for message in connection:
+            heard.put_nowait(message)
+
+    inlet = Inlet(2**30, 0)
+    create = partial(Counted, inlet=inlet)
+    ticking = loop.call_soon(tick)
+    async with serve(converse, "127.0.0.1", 0, create_connection=create, max_queue=4) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}", compression=None) as client:
+            client.transport.write(TINY * 5000)
+            async with asyncio.timeout(PATIENCE_S):
+                for _ in range(5000):
+                    await heard.get()
+    ticking.cancel()
+    # A turn of the inlet may begin within one of the loop.
+    assert max(parsed.values()) <= 2 * TURN_UNITS
 
 
 async def test_the_socket_whose_unfinished_messages_hold_most_is_closed_with_1013(start_server):
