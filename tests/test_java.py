@@ -64,6 +64,7 @@ TOLD = f"class Main {{ public static void main(String[] x) {{ {SAY} }} }}"
         {"code": PACKED},
         {"files": [{"name": "main.java", "content": TOLD}]},
         {"files": [{"name": "Hello.java", "content": TOLD.replace("Main", "Hello")}]},
+        {"files": [{"name": "Main.java", "content": "public " + TOLD.replace("Main", "Hello")}]},
         {"files": [{"name": "src/App.java", "content": PACKED}]},
         {
             "files": [
@@ -75,8 +76,15 @@ TOLD = f"class Main {{ public static void main(String[] x) {{ {SAY} }} }}"
             ]
         },
     ],
-    ids=["Main", "Greeter", "package", "main.java", "Hello.java", "folder", "two"],
+    ids=["Main", "Greeter", "package", "main.java", "Hello.java", "public", "folder", "two"],
 )
 async def test_a_java_program_runs_whatever_its_class_is_called(talk, request_):
     outcome = await talk.run("java", **request_)
     assert (outcome.stdout, outcome.stderr, outcome.code) == ("said\n", "", 0)
+
+
+async def test_a_name_of_the_clients_own_is_kept(talk):
+    files = [{"name": "Other.java", "content": "public " + TOLD}]
+    outcome = await talk.run("java", files=files)
+    assert outcome.stage == "build"
+    assert "should be declared in a file named Main.java" in outcome.stderr

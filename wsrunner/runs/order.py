@@ -75,10 +75,10 @@ def make_order(
     """
     language = catalogue.find(job.language)
     limits = _limits(job.limits, settings)
-    files = job.files
-    if files is None:
-        code = job.code or b""
-        files = {language.main_file(code): code}
+    files = job.files or {language.file: job.code or b""}
+    if list(files) == [language.file]:
+        # The catalogue's name, which the code may overrule; a name of the client's own stays.
+        files = {language.main_file(code): code for code in files.values()}
     image = choose_image(language, present)
     commands = language.commands(list(files), next(iter(files.values())))
     plan = Plan(
