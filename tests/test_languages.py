@@ -309,5 +309,28 @@ def test_a_language_that_does_otherwise_than_promised_is_noticed(catalogue):
     assert table.surprises(catalogue.find("rust"), result) == ["exit code"]
 
 
+def test_a_difference_that_is_declared_must_be_found_as_declared(catalogue):
+    result = {"checks": dict.fromkeys(table.CHECKS, "yes")}
+    java = catalogue.find("java")
+    assert table.surprises(java, result) == ["crash"]
+    result["checks"]["crash"] = "exit 0"
+    assert table.surprises(java, result) == ["crash"]
+    result["checks"]["crash"] = "SIGABRT"
+    assert table.surprises(java, result) == []
+
+
+def test_the_table_says_what_was_found_and_not_what_was_hoped_for(catalogue):
+    def row(name, **found):
+        result = {"version": "1", "checks": dict.fromkeys(table.CHECKS, "yes") | found}
+        page = table.markdown(catalogue, {name: result})
+        return next(line for line in page.splitlines() if line.startswith("| J"))
+
+    assert "| prompts |" in row("java")
+    assert "| SIGABRT: the Java VM catches it |" in row("java", crash="SIGABRT")
+    assert "| exit 0 |" in row("java", crash="exit 0")
+    assert "| - |" in row("java", prompts="not tried")
+    assert "| not prompts |" in row("java", lines="no")
+
+
 def test_every_language_without_a_recipe_says_why(catalogue):
     assert set(table.UNBUILT) == {one.id for one in catalogue if not one.local_image}

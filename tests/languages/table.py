@@ -7,20 +7,18 @@ from tests.languages.checks import CHECKS
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[2] / "docs" / "languages.md"
-JVM = {"crash": "the Java VM catches it: SIGABRT"}
+JVM = {"crash": ("SIGABRT", "the Java VM catches it")}
 DIFFERS = {
-    "clisp": {"crash": "SBCL makes an error of it: exit 1"},
+    "clisp": {"crash": ("exit 1", "SBCL makes an error of it")},
     "clojure": JVM,
-    "cobol": {"crash": "libcob catches it: exit 11"},
-    "csharp": {"crash": "Mono catches it: SIGABRT"},
-    "go": {"crash": "Go catches it: a trace and exit 2"},
+    "cobol": {"crash": ("exit 11", "libcob catches it")},
+    "csharp": {"crash": ("SIGABRT", "Mono catches it")},
+    "go": {"crash": ("exit 2", "Go catches it and prints a trace")},
     "groovy": JVM,
     "java": JVM,
-    "kotlin": JVM,
-    "ruby": {"crash": "Ruby catches it: SIGABRT"},
-    "scala": JVM,
+    "ruby": {"crash": ("SIGABRT", "Ruby catches it")},
 }
-"""What a language does otherwise, and why, by language and check."""
+"""What a check of a language finds in place of ``yes``, exactly, and why."""
 
 NOT_TRIED = "not tried"
 UNBUILT = {
@@ -78,7 +76,8 @@ def expected(language, check):
     if check in {"lines", "prompts"}:
         shown = {"prompts": {"lines", "prompts"}, "lines": {"lines"}, "flushed": set()}
         return "yes" if check in shown[language.live] else "no"
-    return None if check in DIFFERS.get(language.id, {}) else "yes"
+    found, _ = DIFFERS.get(language.id, {}).get(check, ("yes", ""))
+    return found
 
 
 def surprises(language, result):
@@ -86,8 +85,7 @@ def surprises(language, result):
     return [
         check
         for check in CHECKS
-        if (promised := expected(language, check))
-        and result["checks"][check] not in {promised, NOT_TRIED}
+        if result["checks"].get(check, NOT_TRIED) not in {expected(language, check), NOT_TRIED}
     ]
 
 
@@ -111,9 +109,8 @@ def markdown(catalogue, found):
                 for check in ("stdin", "arguments", "exit code", "crash", "files")
             ]
             version = result["version"].replace("|", "/")
-            rows.append(
-                f"| {language.name} | {version} | {language.live} | {' | '.join(checked)} |"
-            )
+            cells = [language.name, version, _live(language, result), *checked]
+            rows.append(f"| {' | '.join(cells)} |")
     without = [
         f"- {language.name}: {UNBUILT[language.id]}."
         for language in catalogue
@@ -127,8 +124,18 @@ def markdown(catalogue, found):
     return HEAD + "\n".join(parts) + "\n"
 
 
+def _live(language, result):
+    """Return what the catalogue says of the output, if the programs that show it were tried."""
+    shown = {result["checks"][check] for check in ("lines", "prompts")}
+    if NOT_TRIED in shown:
+        return "-"
+    differing = {"lines", "prompts"} & set(surprises(language, result))
+    return f"not {language.live}" if differing else language.live
+
+
 def _cell(language, result, check):
     found = result["checks"][check]
     if found == NOT_TRIED:
         return "-"
-    return found if found == "yes" else DIFFERS.get(language.id, {}).get(check, found)
+    known, why = DIFFERS.get(language.id, {}).get(check, ("", ""))
+    return f"{found}: {why}" if found == known else found

@@ -1,8 +1,10 @@
-using System.Diagnostics;
+using System.Runtime.InteropServices;
 
 class Program {
+    [DllImport("libc")]
+    static extern int raise(int signal);
+
     static void Main() {
-        Process.Start("sh", "-c \"kill -SEGV $PPID\"").WaitForExit();
-        System.Threading.Thread.Sleep(60000);
+        raise(11);
     }
 }
