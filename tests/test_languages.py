@@ -44,6 +44,9 @@ DEVIATIONS = {
     },
     # elixirc takes arguments for further files; further files are compiled before.
     "elixir": {"build": ("elixirc {extras}",), "run": "elixir {file}"},
+    # What a program needs to link that uses more than the bare core.
+    "ats": {"build": ("patscc -DATS_MEMALLOC_LIBC -o a.out {sources} -latslib",)},
+    "csharp": {"build": ("mcs -r:System.Numerics -out:a.exe {sources}",)},
     # A second file takes part.
     "go": {"build": ("go build -o a.out {beside}",)},
     # A public class Main must be in Main.java; -d . for sources in folders.

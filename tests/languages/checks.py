@@ -146,6 +146,10 @@ async def files(case):
     expect(await case.ended("files", stdin=""), stdout="42\n")
 
 
+async def modules(case):
+    expect(await case.ended("modules", stdin=""), stdout="here\n")
+
+
 CHECKS = {
     "hello": hello,
     "lines": lines,
@@ -155,6 +159,7 @@ CHECKS = {
     "exit code": exit_code,
     "crash": crash,
     "files": files,
+    "modules": modules,
 }
 
 
