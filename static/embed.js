@@ -22,6 +22,7 @@ const HERE = new URL("..", import.meta.url);
 const connections = new Map();
 const SHEET_RETRY_MIN_MS = 2000;
 const SHEET_RETRY_MAX_MS = 60_000;
+const TOUCH = matchMedia("(pointer: coarse)");
 let sheet = null;
 
 class WsrunnerCode extends HTMLElement {
@@ -30,6 +31,7 @@ class WsrunnerCode extends HTMLElement {
   #output = null;
   #run = null;
   #stoppedByReader = false;
+  #answered = false;
   #sheetRetryMs = SHEET_RETRY_MIN_MS;
   #parts = {};
 
@@ -115,9 +117,13 @@ class WsrunnerCode extends HTMLElement {
     });
     takeLines(line, (text) => {
       this.#output.append("typed", text);
+      this.#answered = true;
       this.#run?.stdin(text);
     });
-    eof.addEventListener("click", () => this.#run?.eof());
+    eof.addEventListener("click", () => {
+      this.#answered = true;
+      this.#run?.eof();
+    });
 
     const original = this.#file.content;
     if (this.hasAttribute("readonly")) {
@@ -141,6 +147,11 @@ class WsrunnerCode extends HTMLElement {
     });
   }
 
+  /** Whether the focus is in this widget. */
+  get #focused() {
+    return Boolean(this.shadowRoot.activeElement);
+  }
+
   /** Run the code; settles at its end. */
   async run() {
     if (this.#run) return;
@@ -149,7 +160,7 @@ class WsrunnerCode extends HTMLElement {
     if (this.hasAttribute("stdin")) request.stdin = this.getAttribute("stdin");
     if (this.hasAttribute("args")) request.args = splitArguments(this.getAttribute("args"));
     this.#output.clear();
-    this.#stoppedByReader = false;
+    this.#stoppedByReader = this.#answered = false;
     line.value = "";
     log.hidden = false;
     result.hidden = true;
@@ -161,14 +172,25 @@ class WsrunnerCode extends HTMLElement {
     });
     const current = (this.#run = connection.run(request));
     status.textContent = "Starting";
+    // Input has its field from the first moment on: no key falls on Stop or into the code. Whoever
+    // is elsewhere on the page stays there, and a touch keyboard comes only for a prompt.
+    const typed = request.stdin === undefined;
+    const cameFromEditor = this.#editor !== null && this.shadowRoot.activeElement !== trigger;
+    input.hidden = !typed;
+    if (this.#focused) {
+      if (typed && !TOUCH.matches) line.focus();
+      else if (!cameFromEditor || TOUCH.matches) log.focus({ preventScroll: true });
+    }
     current.on("queued", ({ position, waiting }) => {
       status.textContent = `Waiting: position ${position} of ${waiting}`;
     });
     current.on("started", ({ stage }) => {
       status.textContent = stage === "build" ? "Building" : "Running";
-      input.hidden = stage !== "run" || request.stdin !== undefined;
     });
-    current.on("output", ({ stream, text }) => this.#output.append(stream, text));
+    current.on("output", ({ stream, text }) => {
+      this.#output.append(stream, text);
+      if (typed && TOUCH.matches && this.#focused && !text.endsWith("\n")) line.focus();
+    });
     try {
       const { tone, title, facts } = outcome(await current.exit, { byMe: this.#stoppedByReader });
       this.#show(tone, title, { facts });
@@ -181,8 +203,10 @@ class WsrunnerCode extends HTMLElement {
       trigger.textContent = "Run";
       trigger.classList.remove("busy");
       status.textContent = "";
+      const hadFocus = input.contains(this.shadowRoot.activeElement);
       input.hidden = true;
       log.hidden = this.#output.empty;
+      if (hadFocus) (cameFromEditor && !this.#answered ? this.#editor : log).focus();
     }
   }
 

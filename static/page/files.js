@@ -10,15 +10,17 @@ export class Files {
   #tabs = $("tabs");
   #onShow;
   #onChange;
+  #onAdd;
   #onRemove;
 
   /**
-   * @param {{onShow: () => void, onChange: () => void,
+   * @param {{onShow: () => void, onChange: () => void, onAdd: () => void,
    *   onRemove: (name: string, restore: () => void) => void}} options
    */
-  constructor({ onShow, onChange, onRemove }) {
+  constructor({ onShow, onChange, onAdd, onRemove }) {
     this.#onShow = onShow;
     this.#onChange = onChange;
+    this.#onAdd = onAdd;
     this.#onRemove = onRemove;
     this.#tabs.addEventListener("click", (event) => {
       const tab = event.target.closest("[role=tab]");
@@ -94,6 +96,7 @@ export class Files {
     this.#files.push({ name, content: "" });
     this.show(this.#files.length - 1);
     this.#onChange();
+    this.#onAdd();
   }
 
   async #rename() {

@@ -21,6 +21,7 @@ import { elapsed, outcome, refusal } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const NARROW = matchMedia("(max-width: 860px) and (min-height: 501px), (max-width: 560px)");
+const TOUCH = matchMedia("(pointer: coarse)");
 const ON_MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const output = new Output($("log"), { onText: readOut, onChange: showTools });
@@ -32,7 +33,12 @@ let terminal = null;
 let current = null;
 /** The run that takes input. @type {import("../wsrunner.js").Run | null} */
 let live = null;
+/** What was typed before there is one. @type {((run: import("../wsrunner.js").Run) => void)[]} */
+let early = [];
 let stoppedByMe = false;
+/** Whether the run was started from the editor, and whether the program was sent any input. */
+let cameFromEditor = false;
+let answered = false;
 let clock = 0;
 
 start();
@@ -74,21 +80,28 @@ async function run() {
   const starting = {
     cancel: () => {
       idle(starting);
-      $("log").hidden = true;
+      $("log").hidden = output.empty;
       show("plain", "Stopped by you");
     },
   };
   current = starting;
-  stoppedByMe = false;
+  stoppedByMe = answered = false;
+  early = [];
   busy(true);
   state("Starting");
   announce("Starting");
+  $("log").hidden = input === "terminal";
+  $("terminal").hidden = true;
+  expectInput(input);
   const createTerminal = input === "terminal" ? await loadTerminal() : null;
   if (current !== starting) return;
   const inTerminal = Boolean(createTerminal);
-  $("log").hidden = inTerminal;
   $("terminal").hidden = !inTerminal;
-  if (inTerminal) openTerminal(createTerminal);
+  $("log").hidden = inTerminal;
+  if (inTerminal) {
+    openTerminal(createTerminal);
+    terminal.focus();
+  }
   showTools();
   reveal();
   const connection = await server.connected();
@@ -103,6 +116,7 @@ async function run() {
   if (inTerminal) request.tty = terminal.size;
   const mine = connection.run(request);
   current = live = mine;
+  for (const step of early.splice(0)) step(mine);
   state(connection.state === "open" ? "Starting" : "Waiting for the server");
   follow(mine, { inTerminal, typed: !inTerminal && input !== "text" });
   try {
@@ -115,7 +129,7 @@ async function run() {
     if (!inTerminal && output.empty) $("log").hidden = true;
     show("bad", title, { detail });
   } finally {
-    idle(mine, inTerminal);
+    idle(mine);
   }
 }
 
@@ -131,17 +145,14 @@ function follow(mine, { inTerminal, typed }) {
     $("queue").hidden = true;
     state(stage === "build" ? "Building" : "Running", true);
     const runs = stage === "run";
-    $("input").hidden = !(runs && typed);
     $("keys").hidden = !(runs && inTerminal);
-    $("input-line").disabled = $("eof").disabled = false;
-    if (runs && inTerminal) {
-      terminal.focus();
-      reveal();
-    }
+    if (runs && inTerminal) reveal();
   });
   mine.on("output", ({ stream, text, bytes }) => {
     if (inTerminal) terminal.write(bytes ?? text);
     else output.append(stream, text);
+    // A line that is not ended is a prompt.
+    if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
   });
   mine.on("error", (error) => {
     // Of one that ended the run, the outcome tells; of input that crossed with the end, nobody need hear.
@@ -150,21 +161,46 @@ function follow(mine, { inTerminal, typed }) {
   });
 }
 
+/**
+ * Put the focus where input is taken, from the first moment on: what is typed early waits for the
+ * program, and no key falls on Stop or into the source.
+ */
+function expectInput(input) {
+  cameFromEditor = $("editor").contains(document.activeElement);
+  $("input").hidden = input !== "typed";
+  $("input-line").disabled = $("eof").disabled = false;
+  // A touch keyboard would cover half of the output of a program that asks nothing.
+  if (input === "typed" && !TOUCH.matches) $("input-line").focus();
+  else if (!cameFromEditor || TOUCH.matches) focusOutput();
+}
+
+function focusInput() {
+  if (!$("input").contains(document.activeElement)) $("input-line").focus();
+}
+
+/** Where no key does anything but scroll. */
+function focusOutput() {
+  ($("log").hidden ? $("result") : $("log")).focus({ preventScroll: true });
+}
+
 /** The run, or the start, is over, unless another has begun. */
-function idle(which, refocus = false) {
+function idle(which) {
   if (current !== which) return;
   current = live = null;
   busy(false);
-  const hadFocus = $("input").contains(document.activeElement);
+  const hadFocus = $("input").contains(document.activeElement) || $("terminal").contains(document.activeElement);
   $("input").hidden = $("queue").hidden = $("keys").hidden = true;
-  if (hadFocus || refocus) $("run").focus();
   state("");
+  if (!hadFocus) return;
+  // Whoever answered the program may press Enter once more: not into the source, nor on Run.
+  if (cameFromEditor && !answered) programs.focusEditor();
+  else focusOutput();
 }
 
 function openTerminal(create) {
   terminal ??= create($("terminal"), {
     dark: isDark(),
-    onData: (data) => live?.stdin(data),
+    onData: (data) => sendInput(data),
     onResize: ({ columns, rows }) => live?.resize(columns, rows),
   });
   terminal.reset();
@@ -242,6 +278,7 @@ function setUpControls() {
   $("run").addEventListener("click", toggle);
   document.addEventListener("keydown", (event) => {
     if (!isRunKey(event) || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if ($("terminal").contains(event.target)) return;
     event.preventDefault();
     // A key that is held down means it once.
     if (!event.repeat) toggle();
@@ -269,7 +306,7 @@ function setUpControls() {
 
   takeLines($("input-line"), (text) => {
     output.append("typed", text);
-    live?.stdin(text);
+    sendInput(text);
   });
   $("input-line").addEventListener("keydown", (event) => {
     if (!event.ctrlKey) return;
@@ -290,8 +327,20 @@ function setUpControls() {
   });
 }
 
+function sendInput(data) {
+  answered = true;
+  toRun((run) => run.stdin(data));
+}
+
+/** Do something to the run, now or as soon as there is one. */
+function toRun(step) {
+  if (live) step(live);
+  else if (current) early.push(step);
+}
+
 function endInput() {
-  live?.eof();
+  answered = true;
+  toRun((run) => run.eof());
   $("input-line").disabled = $("eof").disabled = true;
   output.append("note", "(end of input)\n");
 }

@@ -41,6 +41,7 @@ export class Programs {
   #files = new Files({
     onShow: () => this.#showFile(),
     onChange: () => this.save(),
+    onAdd: () => this.#editor?.focus(),
     onRemove: (name, restore) => this.#offerUndo(`${name} was removed`, restore),
   });
   #languagePicker = new Picker($("language"), { label: "Languages", onChoose: (id) => this.#choose(id) });
@@ -78,6 +79,10 @@ export class Programs {
   set languages(entries) {
     this.#languages = new Map(entries.map((entry) => [entry.id, entry]));
     this.#showLanguages();
+  }
+
+  focusEditor() {
+    this.#editor?.focus();
   }
 
   /** Take what was typed into the editor. */

@@ -3,7 +3,6 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import css from "@xterm/xterm/css/xterm.css";
-import { isRunKey } from "../page/keys.js";
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(css);
@@ -36,8 +35,8 @@ export function createTerminal(parent, { dark, onData, onResize }) {
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
-  // These are the page's: one stops the program, the other leaves the terminal.
-  terminal.attachCustomKeyEventHandler((event) => !isRunKey(event) && !(event.key === "Tab" && event.shiftKey));
+  // Every key is the program's, but the one that leaves the terminal.
+  terminal.attachCustomKeyEventHandler((event) => !(event.key === "Tab" && event.shiftKey));
   terminal.open(parent);
   terminal.textarea.setAttribute("aria-description", "Shift-Tab leaves the terminal");
   terminal.onData(onData);

@@ -225,24 +225,6 @@ async def test_a_key_that_is_held_down_starts_once(open_page, site, bundle):
     await play.ended("exit code 0")
 
 
-async def test_the_terminal_can_be_left_and_stopped_from_the_keyboard(
-    open_page, site, need, bundle
-):
-    need("bash")
-    play = await opened(open_page, site)
-    await play.choose("Bash")
-    await play.page.get_by_role("radio", name="Terminal").check()
-    await play.run("echo on\nread -r x\n")
-    terminal = play.page.locator("#terminal textarea")
-    await expect(play.page.locator(".xterm-rows")).to_contain_text("on")
-    await expect(terminal).to_be_focused()
-    await play.page.keyboard.press("Shift+Tab")
-    await expect(terminal).not_to_be_focused()
-    await terminal.focus()
-    await play.page.keyboard.press("Control+Enter")
-    await play.ended("Stopped by you")
-
-
 async def test_a_touch_keyboard_lacks_no_key(open_page, site, need, bundle):
     need("bash")
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
