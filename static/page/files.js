@@ -42,6 +42,16 @@ export class Files {
     this.show(0);
   }
 
+  /** Add files; one takes the place of that of its name. */
+  put(files) {
+    for (const { name, content } of files) {
+      const index = this.#files.findIndex((file) => file.name === name);
+      if (index === -1) this.#files.push({ name, content });
+      else this.#files[index] = { name, content };
+    }
+    this.show(this.#files.findIndex(({ name }) => name === files[0].name));
+  }
+
   get current() {
     return this.#files[this.#shown];
   }

@@ -283,6 +283,12 @@ function setUpControls() {
     // A key that is held down means it once.
     if (!event.repeat) toggle();
   });
+  document.addEventListener("keydown", (event) => {
+    const isSave = event.key === "s" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    if (!isSave || $("terminal").contains(event.target) || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    programs.openLibrary();
+  });
   $("copy").addEventListener("click", async () => {
     const text = $("terminal").hidden ? output.text : terminal.text;
     toast((await copy(text)) ? "Output copied" : "The browser does not allow copying here");

