@@ -15,13 +15,15 @@ import { Output } from "./output.js";
 import { element } from "./picker.js";
 import { Programs } from "./programs.js";
 import { Server } from "./server.js";
-import { pack } from "./store.js";
+import { forget, pack, recall, remember } from "./store.js";
 import { hasTerminal, loadTerminal } from "./terminal.js";
 import { elapsed, outcome, refusal } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const NARROW = matchMedia("(max-width: 860px) and (min-height: 501px), (max-width: 560px)");
 const TOUCH = matchMedia("(pointer: coarse)");
+/** Of a run that a reload ended, so much of the output is shown again. */
+const LAST_OUTPUT_CHARS = 200_000;
 const ON_MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const output = new Output($("log"), { onText: readOut, onChange: showTools });
@@ -50,10 +52,37 @@ async function start() {
   });
   setUpDivider();
   setUpControls();
+  setUpLeaving();
   hasTerminal().then((has) => has || programs.withoutTerminal());
   const editor = await createEditor($("editor"), { label: "Code", onChange: (text) => programs.edit(text), onRun: toggle });
   programs.editor = editor;
   $("plain-note").hidden = !editor.plain;
+}
+
+// A page that is left ends its run: the server stops what nobody listens to.
+
+function setUpLeaving() {
+  showInterrupted();
+  window.addEventListener("beforeunload", (event) => {
+    // Any other run can be had again by pressing Run.
+    if (live && answered) event.preventDefault();
+  });
+  window.addEventListener("pagehide", () => {
+    if (!current) return;
+    const text = $("terminal").hidden ? output.text : terminal.text;
+    remember("interrupted", text.slice(-LAST_OUTPUT_CHARS), "session");
+  });
+}
+
+/** Say that a run was ended by a reload, and what it had printed. */
+function showInterrupted() {
+  const text = recall("interrupted", "session");
+  forget("interrupted", "session");
+  if (typeof text !== "string") return;
+  $("welcome").hidden = true;
+  $("log").hidden = !text.trim();
+  if (text.trim()) output.append("stdout", text.endsWith("\n") ? text : `${text}\n`);
+  show("plain", text.trim() ? "The reload ended this run; this is the last of its output" : "The reload ended the run");
 }
 
 // A run.

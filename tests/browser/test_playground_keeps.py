@@ -374,3 +374,39 @@ async def test_a_tab_that_was_clicked_has_the_focus_and_dialogs_start_nothing(op
     await main.click()
     await expect(main).to_be_focused()
     await expect(play.outcome).to_be_hidden()
+
+
+async def test_a_reload_during_a_run_says_so_and_shows_its_last_output(open_page, site):
+    play = await opened(open_page, site)
+    await play.run("for n in range(20_000): print('line', n)\ninput()\n")
+    await play.says("line 19999")
+    await play.page.reload()
+    await play.ended("The reload ended this run")
+    await play.says("line 19999")
+    # Said once.
+    await play.page.reload()
+    await play.ready()
+    await expect(play.page.get_by_text("Nothing has run yet")).to_be_visible()
+
+
+async def test_only_a_run_that_was_answered_is_asked_about_before_the_page_goes(open_page, site):
+    play = await opened(open_page, site)
+    asked = []
+
+    async def accept(dialog):
+        asked.append(dialog.type)
+        await dialog.accept()
+
+    play.page.on("dialog", accept)
+    await play.run("while True: print('<' + input() + '>')\n")
+    await expect(play.page.locator("#state")).to_contain_text("Running")
+    await play.page.reload()
+    await play.ready()
+    assert not asked
+    await play.run()
+    await expect(play.page.get_by_label("Input for the program")).to_be_focused()
+    await play.page.keyboard.type("Ada\n")
+    await play.says("<Ada>")
+    await play.page.reload()
+    await play.says("<Ada>")
+    assert asked == ["beforeunload"]
