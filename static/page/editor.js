@@ -39,6 +39,13 @@ function createPlainEditor(parent, { label, onChange, onRun }) {
       return area.value;
     },
     focus: () => area.focus(),
+    goTo(line, column) {
+      const before = area.value.split("\n").slice(0, line - 1);
+      const at = before.reduce((sum, text) => sum + text.length + 1, 0) + (column ?? 1) - 1;
+      area.focus();
+      area.setSelectionRange(at, at);
+    },
+    mark() {},
     destroy: () => area.remove(),
   };
 }

@@ -69,6 +69,13 @@ export class Files {
     this.#onShow();
   }
 
+  /** Show the file of a name; false if there is none any more. */
+  showNamed(name) {
+    const index = this.#files.findIndex((file) => file.name === name);
+    if (index !== -1 && index !== this.#shown) this.show(index);
+    return index !== -1;
+  }
+
   #draw() {
     this.#tabs.replaceChildren(
       ...this.#files.map((file, index) => {

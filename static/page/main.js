@@ -13,6 +13,7 @@ import { takeLines } from "./lines.js";
 import { announce, readOut, takeUnread, toast } from "./notices.js";
 import { Output } from "./output.js";
 import { element } from "./picker.js";
+import { marksOf, placeFinder } from "./places.js";
 import { Programs } from "./programs.js";
 import { Server } from "./server.js";
 import { forget, pack, recall, remember } from "./store.js";
@@ -24,9 +25,14 @@ const NARROW = matchMedia("(max-width: 860px) and (min-height: 501px), (max-widt
 const TOUCH = matchMedia("(pointer: coarse)");
 /** Of a run that a reload ended, so much of the output is shown again. */
 const LAST_OUTPUT_CHARS = 200_000;
+/** Of a program that prints errors without end, the first of them are marked in the editor. */
+const PLACES_MAX = 100;
+const ERRORS_MAX_CHARS = 100_000;
 const ON_MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
-const output = new Output($("log"), { onText: readOut, onChange: showTools });
+const output = new Output($("log"), {
+  onText: readOut, onChange: showTools, onOpen: openPlace, onPlace: notePlace,
+});
 const programs = new Programs();
 const server = new Server(new URL(".", document.baseURI), (entries) => (programs.languages = entries));
 
@@ -41,6 +47,10 @@ let stoppedByMe = false;
 /** Whether the run was started from the editor, and whether the program was sent any input. */
 let cameFromEditor = false;
 let answered = false;
+/** The places that the run named, with the lines they stand in, and its errors. */
+let findPlaces = () => [];
+let places = [];
+let errors = "";
 let clock = 0;
 
 start();
@@ -103,6 +113,10 @@ async function run() {
   $("outcome").hidden = $("welcome").hidden = true;
   $("input-line").value = "";
   output.clear();
+  output.finder = findPlaces = placeFinder(files);
+  places = [];
+  errors = "";
+  programs.mark([]);
   takeUnread();
 
   // The terminal and the connection may take a while to come; Stop works meanwhile.
@@ -152,6 +166,7 @@ async function run() {
     const exit = await mine.exit;
     if (!inTerminal && exit.stage === "run" && output.empty) output.append("note", "The program printed nothing.\n");
     const { tone, title, facts } = outcome(exit, { byMe: stoppedByMe });
+    output.whenDrawn(() => programs.mark(marksOf(places, errors.split("\n"))));
     show(tone, title, { facts });
   } catch (error) {
     const { title, detail } = refusal(error);
@@ -180,6 +195,7 @@ function follow(mine, { inTerminal, typed }) {
   mine.on("output", ({ stream, text, bytes }) => {
     if (inTerminal) terminal.write(bytes ?? text);
     else output.append(stream, text);
+    if (stream === "stderr" && errors.length < ERRORS_MAX_CHARS) errors += text;
     // A line that is not ended is a prompt.
     if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
   });
@@ -212,6 +228,16 @@ function focusOutput() {
   ($("log").hidden ? $("result") : $("log")).focus({ preventScroll: true });
 }
 
+/** Of a place in the terminal; in the log, addresses are links of their own. */
+function openPlace(place) {
+  if (place.url) window.open(place.url, "_blank", "noopener,noreferrer");
+  else programs.goTo(place);
+}
+
+function notePlace(stream, line, place) {
+  if (stream === "stderr" && places.length < PLACES_MAX) places.push({ line, place });
+}
+
 /** The run, or the start, is over, unless another has begun. */
 function idle(which) {
   if (current !== which) return;
@@ -231,6 +257,8 @@ function openTerminal(create) {
     dark: isDark(),
     onData: (data) => sendInput(data),
     onResize: ({ columns, rows }) => live?.resize(columns, rows),
+    find: (text) => findPlaces(text),
+    onOpen: openPlace,
   });
   terminal.reset();
   terminal.fit();

@@ -12,6 +12,8 @@ const BLOCK_LINES = 200;
 const BLOCK_CHARS = 64 * 1024;
 /** Lines kept on the page; earlier ones are left out there, while `text` has them still. */
 const SHOWN_LINES = 250_000;
+/** Links made on the page; the output of a program that prints more has no more of them. */
+const LINKS_MAX = 2000;
 const FRAME_MS = 8;
 const PIECE_CHARS = 64 * 1024;
 
@@ -36,16 +38,30 @@ export class Output {
   #top = 0;
   #onText;
   #onChange;
-  #onDrawn = null;
+  #onDrawn = [];
+  #onPlace;
+  /** Where the links of the output come from; see places.js. */
+  #find = null;
+  #links = 0;
 
   /**
    * @param {HTMLElement} element A scrolling element.
-   * @param {{onText?: (text: string) => void, onChange?: () => void}} [options] Called with what the
-   *   program printed, without escape sequences; and whenever `empty` may have changed.
+   * @param {{onText?: (text: string) => void, onChange?: () => void,
+   *   onOpen?: (place: import("./places.js").Place) => void,
+   *   onPlace?: (stream: string, line: string, place: import("./places.js").Place) => void}} [options]
+   *   Called with what the program printed, without escape sequences; whenever `empty` may have
+   *   changed; when somebody follows a link to a place; with each place, which is one of its line.
    */
-  constructor(element, { onText, onChange } = {}) {
+  constructor(element, { onText, onChange, onOpen, onPlace } = {}) {
     this.#element = element;
     this.#onText = onText;
+    this.#onPlace = onPlace;
+    element.addEventListener("click", (event) => {
+      const { place } = event.target.closest("a.place") ?? {};
+      if (!place) return;
+      event.preventDefault();
+      onOpen?.(place);
+    });
     element.addEventListener("scroll", () => {
       const below = element.scrollHeight - element.scrollTop - element.clientHeight;
       // Only scrolling up leaves the end: what is below also grows when the element gets smaller.
@@ -56,6 +72,11 @@ export class Output {
     this.clear();
     // Nobody has this object before now.
     this.#onChange = onChange;
+  }
+
+  /** What finds the places in finished lines: see `placeFinder`. */
+  set finder(find) {
+    this.#find = find;
   }
 
   /** Everything that was printed, without escape sequences. */
@@ -70,7 +91,7 @@ export class Output {
 
   /** Call a function when all that was appended is on the page; not if it is cleared before. */
   whenDrawn(action) {
-    if (this.#queue.length) this.#onDrawn = action;
+    if (this.#queue.length) this.#onDrawn.push(action);
     else action();
   }
 
@@ -98,12 +119,13 @@ export class Output {
     this.#all = [];
     this.#blocks = [];
     this.#shownLines = this.#hiddenLines = 0;
+    this.#links = 0;
     this.#hiddenNote = null;
     this.#element.replaceChildren();
     this.#newBlock();
     this.#stick = true;
     this.#top = 0;
-    this.#onDrawn = null;
+    this.#onDrawn = [];
     this.#onChange?.();
   }
 
@@ -116,8 +138,7 @@ export class Output {
       this.#frame = requestAnimationFrame(() => this.#draw());
       return;
     }
-    this.#onDrawn?.();
-    this.#onDrawn = null;
+    for (const action of this.#onDrawn.splice(0)) action();
   }
 
   #scroll() {
@@ -179,23 +200,54 @@ export class Output {
       last.appendData(text);
       return;
     }
-    const node = document.createTextNode(text);
-    if (stream === "stdout" && !style) this.#block.append(node);
-    else {
-      const span = document.createElement("span");
-      span.className = style ? `${stream} ${style.className}` : stream;
-      if (style?.color) span.style.setProperty("--ansi-fg", style.color);
-      if (style?.background) span.style.setProperty("--ansi-bg", style.background);
-      span.append(node);
-      this.#block.append(span);
+    let box = this.#block;
+    if (stream !== "stdout" || style) {
+      box = document.createElement("span");
+      box.className = style ? `${stream} ${style.className}` : stream;
+      if (style?.color) box.style.setProperty("--ansi-fg", style.color);
+      if (style?.background) box.style.setProperty("--ansi-bg", style.background);
+      this.#block.append(box);
     }
     this.#lastKey = key;
+    const cut = text.lastIndexOf("\n") + 1;
+    if (cut) box.append(...this.#linked(stream, text.slice(0, cut)));
     if (lines) this.#line = [];
-    if (!text.endsWith("\n")) {
+    if (cut < text.length) {
       // Only what follows the last line end can still be overwritten.
-      const cut = text.lastIndexOf("\n") + 1;
-      this.#line.push(cut ? node.splitText(cut) : node);
+      const node = document.createTextNode(text.slice(cut));
+      box.append(node);
+      this.#line.push(node);
     }
+  }
+
+  /** Finished lines, with the places they name as links. */
+  #linked(stream, text) {
+    if (!this.#find || stream === "typed" || this.#links >= LINKS_MAX) return [text];
+    const parts = [];
+    let end = 0;
+    for (const place of this.#find(text)) {
+      if (this.#links++ >= LINKS_MAX) break;
+      const link = document.createElement("a");
+      link.textContent = text.slice(place.start, place.end);
+      if (place.url) {
+        // Nothing of the page is for whoever is at that address.
+        Object.assign(link, { href: place.url, target: "_blank", rel: "noopener noreferrer" });
+      } else {
+        Object.assign(link, { className: "place", href: "#", place });
+        link.title = `Go to line ${place.line} of ${place.file}`;
+        if (this.#onPlace) this.#tell(stream, text, place);
+      }
+      parts.push(text.slice(end, place.start), link);
+      end = place.end;
+    }
+    parts.push(text.slice(end));
+    return parts;
+  }
+
+  #tell(stream, text, place) {
+    const from = text.lastIndexOf("\n", place.start - 1) + 1;
+    const line = text.slice(from, text.indexOf("\n", place.end));
+    this.#onPlace(stream, line, { ...place, start: place.start - from, end: place.end - from });
   }
 
   /** A carriage return: what comes now is written over the line. */

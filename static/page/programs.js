@@ -104,6 +104,16 @@ export class Programs {
     this.#editor?.focus();
   }
 
+  /** Put the cursor at a place of the program. @param {import("./places.js").Place} place */
+  goTo({ file, line, column }) {
+    if (this.#files.showNamed(file)) this.#editor?.goTo(line, column);
+  }
+
+  /** Mark lines in the editor; see `marksOf`. */
+  mark(marks) {
+    this.#editor?.mark(marks);
+  }
+
   /** Take what was typed into the editor. */
   edit(text) {
     this.#files.current.content = text;

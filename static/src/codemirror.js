@@ -7,6 +7,7 @@ import {
   indentUnit, syntaxHighlighting,
 } from "@codemirror/language";
 import { languages } from "@codemirror/language-data";
+import { lintGutter, setDiagnostics } from "@codemirror/lint";
 import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
 import { Compartment, EditorState, Prec } from "@codemirror/state";
 import {
@@ -73,12 +74,15 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
   /** One state per file, so that each keeps its undo history. */
   const states = new WeakMap();
   let file = null;
+  /** What the last run said about lines, and the files that show it already. */
+  let marks = [];
+  let marked = new WeakSet();
 
   const extensions = [
     lineNumbers(), highlightSpecialChars(), history(), drawSelection(), indentOnInput(),
     bracketMatching(), closeBrackets(), autocompletion({ activateOnTyping: !compact }),
     compact ? [] : [highlightActiveLine(), highlightActiveLineGutter()],
-    highlightSelectionMatches(), search({ top: true }),
+    highlightSelectionMatches(), search({ top: true }), lintGutter(),
     syntaxHighlighting(HIGHLIGHT), THEME, language.of([]), indentUnit.of("    "),
     Prec.highest(EditorView.domEventHandlers({
       keydown: (event) => {
@@ -103,6 +107,17 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
   ];
   const view = new EditorView({ parent, root: parent.getRootNode(), extensions });
 
+  function showMarks() {
+    if (!file || marked.has(file)) return;
+    marked.add(file);
+    const here = marks.filter((mark) => mark.file === file.name && mark.line <= view.state.doc.lines);
+    view.dispatch(setDiagnostics(view.state, here.map(({ line, column, severity, message }) => {
+      const { from, to, text } = view.state.doc.line(line);
+      const start = column === null ? text.search(/\S|$/) : Math.min(column - 1, text.search(/\s*$/));
+      return { from: from + Math.max(0, start), to, severity, message };
+    })));
+  }
+
   return {
     plain: false,
     /** Show a file: an object with `name` and `content`. */
@@ -115,6 +130,7 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
           ? kept
           : EditorState.create({ doc: next.content, extensions }),
       );
+      showMarks();
       const support = await load(languageId, next.name);
       if (file === next) view.dispatch({ effects: language.reconfigure(support) });
     },
@@ -123,6 +139,23 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
     },
     focus: () => view.focus(),
     destroy: () => view.destroy(),
+    /** Put the cursor at a place, as far as there is one. Both count from 1. */
+    goTo(line, column) {
+      const { from, to } = view.state.doc.line(Math.max(1, Math.min(line, view.state.doc.lines)));
+      const anchor = Math.min(to, from + Math.max(0, (column ?? 1) - 1));
+      view.dispatch({ selection: { anchor }, effects: EditorView.scrollIntoView(anchor, { y: "center" }) });
+      view.focus();
+    },
+    /**
+     * Mark lines; they move with the text until the next marks come.
+     *
+     * @param {{file: string, line: number, column: number | null, severity: "error" | "warning" | "info", message: string}[]} next
+     */
+    mark(next) {
+      marks = next;
+      marked = new WeakSet();
+      showMarks();
+    },
   };
 }
 

@@ -19,9 +19,11 @@ const THEMES = {
 
 /**
  * @param {HTMLElement} parent
- * @param {{dark: boolean, onData: (data: string) => void, onResize: (size: {columns: number, rows: number}) => void}} options
+ * @param {{dark: boolean, onData: (data: string) => void, onResize: (size: {columns: number, rows: number}) => void,
+ *   find: (text: string) => object[], onOpen: (place: object) => void}} options `find` tells the places that a
+ *   line names (see page/places.js); `onOpen` is called when somebody follows one.
  */
-export function createTerminal(parent, { dark, onData, onResize }) {
+export function createTerminal(parent, { dark, onData, onResize, find, onOpen }) {
   const root = parent.getRootNode();
   if (!root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets.push(sheet);
   const terminal = new Terminal({
@@ -32,6 +34,16 @@ export function createTerminal(parent, { dark, onData, onResize }) {
     screenReaderMode: true,
     theme: THEMES[dark ? "dark" : "light"],
     minimumContrastRatio: 4.5,
+  });
+  terminal.registerLinkProvider({
+    provideLinks(row, done) {
+      const text = terminal.buffer.active.getLine(row - 1)?.translateToString(true) ?? "";
+      done(find(text).map((place) => ({
+        text: text.slice(place.start, place.end),
+        range: { start: { x: place.start + 1, y: row }, end: { x: place.end, y: row } },
+        activate: () => onOpen(place),
+      })));
+    },
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
