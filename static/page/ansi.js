@@ -1,4 +1,4 @@
-/** Terminal escape sequences in program output: colours and weights; everything else is dropped. */
+/** Terminal escape sequences in program output: colours, weights, clearing; everything else is dropped. */
 
 // CSI, OSC, other escapes, carriage return and backspace.
 const CONTROL =
@@ -14,10 +14,13 @@ export class AnsiReader {
   #tail = "";
   #style = {};
   #current = null;
+  /** Where the text goes on after the cursor went to the upper left corner; erasing there clears all. */
+  #home = -1;
 
   /**
    * @param {string} chunk
-   * @param {{text: (text: string, style: Style | null) => void, restart: () => void, back: () => void}} sink
+   * @param {{text: (text: string, style: Style | null) => void, restart: () => void, back: () => void,
+   *   clear: () => void, move: () => void}} sink `move` is called for what only a terminal can show.
    */
   read(chunk, sink) {
     let text = this.#tail + chunk;
@@ -32,14 +35,28 @@ export class AnsiReader {
       text = text.slice(0, unfinished.index);
     }
     let end = 0;
+    this.#home = this.#home === Infinity ? 0 : -1;
     CONTROL.lastIndex = 0;
     for (let match; (match = CONTROL.exec(text)); end = CONTROL.lastIndex) {
       if (match.index > end) sink.text(text.slice(end, match.index), this.#current);
       if (match[2] === "m") this.#select(match[1]);
+      else if (match[2]) this.#command(match, sink);
       else if (match[0] === "\b") sink.back();
       else if (match[0] === "\r" && text[match.index + 1] !== "\n") sink.restart();
     }
     if (end < text.length) sink.text(text.slice(end), this.#current);
+    // The rest of the sequence may come in the next chunk.
+    else if (this.#home === end) this.#home = Infinity;
+  }
+
+  /** Erasing all of the display clears; moving about in it is for a terminal (ECMA-48 section 8.3). */
+  #command({ 0: whole, 1: parameters, 2: kind, index }, sink) {
+    const toHome = (kind === "H" || kind === "f") && /^(?:1?;?1?)$/.test(parameters);
+    if (kind === "J" && (/^[23]$/.test(parameters) || (/^0?$/.test(parameters) && this.#home === index))) {
+      sink.clear();
+      this.#home = this.#home === index ? index + whole.length : -1;
+    } else if (toHome) this.#home = index + whole.length;
+    else if (/[ABDEFGHdf]/.test(kind) || (kind === "h" && /^\?(?:47|1047|1049)$/.test(parameters))) sink.move();
   }
 
   /** Select Graphic Rendition (ECMA-48 section 8.3.117). */
@@ -88,10 +105,20 @@ export class AnsiReader {
 }
 
 /**
- * How text looks: classes, and colours that are none of the sixteen named ones.
+ * How text looks: classes, and colours that hold in both themes.
  *
  * @typedef {{key: string, className: string, color?: string, background?: string}} Style
  */
+
+/** The sixteen named colours as grounds: red is red in both themes. */
+const NAMED = [
+  0x000000, 0xc4352b, 0x1f8a4c, 0xc9a20c, 0x2563d4, 0xa23bb0, 0x0e8a9a, 0xd5dbe3,
+  0x59616c, 0xef5350, 0x3ec47a, 0xf5d547, 0x5b95f5, 0xd070de, 0x3cc7d6, 0xffffff,
+].map((value) => [value >> 16, (value >> 8) & 255, value & 255]);
+const WHITE = [255, 255, 255];
+const BLACK = [0, 0, 0];
+/** WCAG 2.2, 1.4.3. */
+const CONTRAST_MIN = 4.5;
 
 function rendition(style) {
   const classes = [];
@@ -99,29 +126,62 @@ function rendition(style) {
   for (const name of ["bold", "dim", "italic", "underline", "strike"]) {
     if (style[name]) classes.push(`a-${name}`);
   }
-  for (const [name, prefix] of [["color", "a-c"], ["background", "a-b"]]) {
-    if (typeof style[name] === "number") classes.push(prefix + style[name]);
-    else if (style[name]) result[name] = `rgb(${style[name].map((part) => part || 0)})`;
-  }
-  if (style.inverse || style.color !== undefined || style.background !== undefined) {
-    classes.push(style.inverse ? "a-inverse" : "a-colour", ...legibility(style));
-  }
+  const { inverse } = style;
+  const [text, ground] = inverse ? [style.background, style.color] : [style.color, style.background];
+  if (ground !== undefined) {
+    const under = parts(ground);
+    // Two colours by value are a picture more often than they are words.
+    const over = Array.isArray(text) && Array.isArray(ground) ? text : legible(text === undefined ? null : parts(text), under);
+    result.color = css(over);
+    result.background = css(under);
+    classes.push("a-colour");
+  } else if (inverse) {
+    classes.push("a-inverse");
+    if (text !== undefined) {
+      result.background = css(parts(text));
+      classes.push("a-on-inverse");
+    }
+  } else if (Array.isArray(text)) {
+    result.color = css(text);
+    classes.push("a-colour", "a-on-page");
+  } else if (text !== undefined) classes.push("a-colour", `a-c${text}`);
   result.className = classes.join(" ");
   result.key = `${result.className}|${result.color ?? ""}|${result.background ?? ""}`;
   return result.key === "||" ? null : result;
 }
 
-/** Named colours suit the page's theme; one by number or value may not, and is then made to. */
-function legibility({ color, background, inverse }) {
-  const [text, ground] = inverse ? [background, color] : [color, background];
-  if (Array.isArray(text) && Array.isArray(ground)) return [];
-  if (Array.isArray(ground)) return [isDark(ground) ? "a-on-dark" : "a-on-light"];
-  return Array.isArray(text) ? [inverse ? "a-on-inverse" : "a-on-page"] : [];
+/** The red, green and blue of a colour: a number for a named one. */
+function parts(colour) {
+  return typeof colour === "number" ? NAMED[colour] : colour.map((part) => part || 0);
 }
 
-/** By the weights of brightness in sRGB. */
-function isDark([red = 0, green = 0, blue = 0]) {
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 128;
+function css(colour) {
+  return `rgb(${colour.map((part) => Math.round(part || 0))})`;
+}
+
+/** A colour as near to `text` as can be read on a ground; black or white if none was asked for. */
+function legible(text, ground) {
+  const end = contrast(WHITE, ground) > contrast(BLACK, ground) ? WHITE : BLACK;
+  if (!text) return end;
+  for (let share = 0; share < 1; share += 0.1) {
+    const mixed = text.map((part, index) => part + (end[index] - part) * share);
+    if (contrast(mixed, ground) >= CONTRAST_MIN) return mixed;
+  }
+  return end;
+}
+
+/** WCAG's contrast ratio. */
+function contrast(one, other) {
+  const [low, high] = [luminance(one), luminance(other)].sort((left, right) => left - right);
+  return (high + 0.05) / (low + 0.05);
+}
+
+function luminance(colour) {
+  const [red, green, blue] = colour.map((part) => {
+    const share = part / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
 /** The 256-colour palette: 16 named, a 6×6×6 cube, 24 greys. */

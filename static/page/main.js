@@ -21,7 +21,6 @@ import { hasTerminal, loadTerminal } from "./terminal.js";
 import { elapsed, outcome, refusal } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const NARROW = matchMedia("(max-width: 860px) and (min-height: 501px), (max-width: 560px)");
 const TOUCH = matchMedia("(pointer: coarse)");
 /** Of a run that a reload ended, so much of the output is shown again. */
 const LAST_OUTPUT_CHARS = 200_000;
@@ -110,7 +109,7 @@ async function run() {
   const request = { language, files };
   if (args.trim()) request.args = splitArguments(args);
   if (input === "text") request.stdin = stdin;
-  $("outcome").hidden = $("welcome").hidden = true;
+  $("welcome").hidden = true;
   $("input-line").value = "";
   output.clear();
   output.finder = findPlaces = placeFinder(files);
@@ -133,6 +132,8 @@ async function run() {
   busy(true);
   state("Starting");
   announce("Starting");
+  cameFromEditor = $("editor").contains(document.activeElement);
+  view("output");
   $("log").hidden = input === "terminal";
   $("terminal").hidden = true;
   expectInput(input);
@@ -146,7 +147,6 @@ async function run() {
     terminal.focus();
   }
   showTools();
-  reveal();
   const connection = await server.connected();
   if (current !== starting) return;
   if (!connection) {
@@ -165,13 +165,15 @@ async function run() {
   try {
     const exit = await mine.exit;
     if (!inTerminal && exit.stage === "run" && output.empty) output.append("note", "The program printed nothing.\n");
+    if (!inTerminal) for (const remark of output.remarks) output.append("note", `${remark}\n`);
     const { tone, title, facts } = outcome(exit, { byMe: stoppedByMe });
     output.whenDrawn(() => programs.mark(marksOf(places, errors.split("\n"))));
     show(tone, title, { facts });
   } catch (error) {
     const { title, detail } = refusal(error);
+    if (detail && !inTerminal) output.append("note", `${detail}\n`);
     if (!inTerminal && output.empty) $("log").hidden = true;
-    show("bad", title, { detail });
+    show("bad", title);
   } finally {
     idle(mine);
   }
@@ -190,11 +192,10 @@ function follow(mine, { inTerminal, typed }) {
     state(stage === "build" ? "Building" : "Running", true);
     const runs = stage === "run";
     $("keys").hidden = !(runs && inTerminal);
-    if (runs && inTerminal) reveal();
   });
   mine.on("output", ({ stream, text, bytes }) => {
     if (inTerminal) terminal.write(bytes ?? text);
-    else output.append(stream, text);
+    else output.append(stream, text, bytes);
     if (stream === "stderr" && errors.length < ERRORS_MAX_CHARS) errors += text;
     // A line that is not ended is a prompt.
     if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
@@ -211,12 +212,19 @@ function follow(mine, { inTerminal, typed }) {
  * program, and no key falls on Stop or into the source.
  */
 function expectInput(input) {
-  cameFromEditor = $("editor").contains(document.activeElement);
-  $("input").hidden = input !== "typed";
+  foot(input === "typed" ? "input" : "foot-words");
+  $("foot-words").textContent = input === "text" ? "Input comes from the text beside Arguments."
+    : `Keys go to the terminal${TOUCH.matches ? "." : "; Shift-Tab leaves it."}`;
   $("input-line").disabled = $("eof").disabled = false;
   // A touch keyboard would cover half of the output of a program that asks nothing.
   if (input === "typed" && !TOUCH.matches) $("input-line").focus();
   else if (!cameFromEditor || TOUCH.matches) focusOutput();
+}
+
+/** Show one thing below the output, or nothing. @param {"input" | "foot-words" | "outcome" | ""} which */
+function foot(which) {
+  $("foot").hidden = !which;
+  for (const id of ["input", "foot-words", "outcome"]) $(id).hidden = id !== which;
 }
 
 function focusInput() {
@@ -231,7 +239,10 @@ function focusOutput() {
 /** Of a place in the terminal; in the log, addresses are links of their own. */
 function openPlace(place) {
   if (place.url) window.open(place.url, "_blank", "noopener,noreferrer");
-  else programs.goTo(place);
+  else {
+    view("code");
+    programs.goTo(place);
+  }
 }
 
 function notePlace(stream, line, place) {
@@ -244,9 +255,13 @@ function idle(which) {
   current = live = null;
   busy(false);
   const hadFocus = $("input").contains(document.activeElement) || $("terminal").contains(document.activeElement);
-  $("input").hidden = $("queue").hidden = $("keys").hidden = true;
+  $("queue").hidden = $("keys").hidden = true;
+  if ($("outcome").hidden) foot("");
   state("");
-  if (!hadFocus) return;
+  if (hadFocus) giveFocusBack();
+}
+
+function giveFocusBack() {
   // Whoever answered the program may press Enter once more: not into the source, nor on Run.
   if (cameFromEditor && !answered) programs.focusEditor();
   else focusOutput();
@@ -264,16 +279,17 @@ function openTerminal(create) {
   terminal.fit();
 }
 
-/** Where the panes are one above the other, bring the output into view. */
-function reveal() {
-  if (NARROW.matches) $("result").scrollIntoView({ block: "start" });
+/** Where only one pane has room, show this one. @param {"code" | "output"} which */
+function view(which) {
+  document.body.dataset.view = which;
+  for (const name of ["code", "output"]) $(`show-${name}`).setAttribute("aria-pressed", String(name === which));
 }
 
 function showQueue(position, waiting, first) {
   $("queue").hidden = false;
   state("Waiting");
-  const words = position === 1 ? "You are next: position 1" : `All slots are taken: position ${position}`;
-  $("queue-words").textContent = `${words}${waiting > 1 ? ` of ${waiting}` : ""}`;
+  $("queue-words").textContent = position === 1 ? "You are next" : `${position - 1} ahead of you`;
+  $("queue-more").textContent = waiting > position ? `${waiting - position} behind you` : "";
   // Who came first in line has no way behind them to show.
   if (first === 1) $("queue-progress").removeAttribute("value");
   else $("queue-progress").value = (first - position) / first;
@@ -297,12 +313,13 @@ function state(words, ticking = false) {
   }, 1000);
 }
 
-function show(tone, title, { facts = [], detail = "" } = {}) {
+function show(tone, title, { facts = [] } = {}) {
   const box = $("outcome");
   box.className = `outcome ${tone}`;
-  box.hidden = false;
+  const hadFocus = $("input").contains(document.activeElement);
+  foot("outcome");
+  if (hadFocus) giveFocusBack();
   const parts = [element("p", "", title)];
-  if (detail) parts.push(element("p", "detail", detail));
   if (facts.length) {
     const list = element("dl");
     for (const [name, value] of facts) {
@@ -314,7 +331,7 @@ function show(tone, title, { facts = [], detail = "" } = {}) {
   }
   box.replaceChildren(...parts);
   showTools();
-  const words = `${title}${/[.!]$/.test(title) ? "" : "."} ${facts.map((fact) => fact.join(" ")).join(", ")}${detail}`;
+  const words = `${title}${/[.!]$/.test(title) ? "" : "."} ${facts.map((fact) => fact.join(" ")).join(", ")}`;
   // A screen reader hears the last of the output first.
   output.whenDrawn(() => announce([takeUnread(), words].filter(Boolean).join("\n")));
 }
@@ -329,6 +346,7 @@ function showTools() {
 // Controls.
 
 function setUpControls() {
+  for (const name of ["code", "output"]) $(`show-${name}`).addEventListener("click", () => view(name));
   busy(false);
   showTools();
   $("run-modifier").textContent = ON_MAC ? "⌘" : "Ctrl";
@@ -354,7 +372,8 @@ function setUpControls() {
     output.clear();
     terminal?.clear();
     if (!current) {
-      $("outcome").hidden = $("log").hidden = $("terminal").hidden = true;
+      foot("");
+      $("log").hidden = $("terminal").hidden = true;
       $("welcome").hidden = false;
       // Clear itself is disabled now, and the focus would be nowhere.
       $("run").focus();

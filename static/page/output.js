@@ -7,6 +7,7 @@
  */
 
 import { AnsiReader } from "./ansi.js";
+import { size } from "./words.js";
 
 const BLOCK_LINES = 200;
 const BLOCK_CHARS = 64 * 1024;
@@ -43,6 +44,11 @@ export class Output {
   /** Where the links of the output come from; see places.js. */
   #find = null;
   #links = 0;
+  /** Bytes in a row that are no text, and the note that counts them. */
+  #binary = { bytes: 0, node: null, index: 0 };
+  /** Whether something was printed that is not shown as it was meant. */
+  #hasOdd = false;
+  #hasMoves = false;
 
   /**
    * @param {HTMLElement} element A scrolling element.
@@ -95,9 +101,30 @@ export class Output {
     else action();
   }
 
-  /** @param {"stdout" | "stderr" | "typed" | "note"} stream */
-  append(stream, text) {
+  /** What a reader should know about the output, at its end. */
+  get remarks() {
+    const remarks = [];
+    if (this.#hasOdd) remarks.push("Some of the output is no UTF-8 text; \ufffd stands for it.");
+    if (this.#hasMoves) remarks.push("This program draws on the screen. In a terminal (Input: Terminal) it looks as it should.");
+    return remarks;
+  }
+
+  /**
+   * @param {"stdout" | "stderr" | "typed" | "note"} stream
+   * @param {string} text
+   * @param {Uint8Array} [bytes] What was printed, where that is no UTF-8; `text` is then as near as it gets.
+   */
+  append(stream, text, bytes) {
     const wasEmpty = this.empty;
+    if (bytes) {
+      if (isBinary(text)) {
+        this.#queue.push({ stream: "binary", text: "", bytes: bytes.length });
+        if (wasEmpty) this.#onChange?.();
+        this.#frame ||= requestAnimationFrame(() => this.#draw());
+        return;
+      }
+      this.#hasOdd = true;
+    }
     const last = this.#queue[this.#queue.length - 1];
     if (last?.stream === stream && last.text.length < PIECE_CHARS) last.text += text;
     else {
@@ -116,17 +143,25 @@ export class Output {
     this.#frame = 0;
     this.#queue = [];
     this.#readers = { stdout: new AnsiReader(), stderr: new AnsiReader(), typed: new AnsiReader(), note: new AnsiReader() };
-    this.#all = [];
-    this.#blocks = [];
-    this.#shownLines = this.#hiddenLines = 0;
+    this.#hasOdd = this.#hasMoves = false;
     this.#links = 0;
-    this.#hiddenNote = null;
-    this.#element.replaceChildren();
-    this.#newBlock();
+    this.#empty();
     this.#stick = true;
     this.#top = 0;
     this.#onDrawn = [];
     this.#onChange?.();
+  }
+
+  /** Leave nothing on the page, as if nothing had been printed yet. */
+  #empty() {
+    this.#all = [];
+    this.#blocks = [];
+    this.#shownLines = this.#hiddenLines = 0;
+    this.#hiddenNote = null;
+    this.#restart = false;
+    this.#binary = { bytes: 0, node: null, index: 0 };
+    this.#element.replaceChildren();
+    this.#newBlock();
   }
 
   #draw() {
@@ -147,18 +182,42 @@ export class Output {
 
   #write(until) {
     let done = 0;
-    for (const { stream, text } of this.#queue) {
-      this.#readers[stream].read(text, {
-        text: (part, style) => this.#put(stream, part, style),
-        restart: () => {
-          this.#restart = true;
-        },
-        back: () => this.#back(),
-      });
+    for (const { stream, text, bytes } of this.#queue) {
+      if (stream === "binary") this.#count(bytes);
+      else {
+        this.#readers[stream].read(text, {
+          text: (part, style) => this.#put(stream, part, style),
+          restart: () => {
+            this.#restart = true;
+          },
+          back: () => this.#back(),
+          clear: () => this.#empty(),
+          move: () => {
+            this.#hasMoves = true;
+          },
+        });
+      }
       done++;
       if (performance.now() >= until) break;
     }
     this.#queue.splice(0, done);
+  }
+
+  /** Say how much came that is no text; what follows at once is counted with it. */
+  #count(bytes) {
+    const { node, index } = this.#binary;
+    const goesOn = node && this.#all.length === index;
+    const total = (goesOn ? this.#binary.bytes : 0) + bytes;
+    const words = `(${size(total)} of binary output)`;
+    if (goesOn) node.data = words;
+    else {
+      if (this.#line.length) this.#put("note", "\n", null);
+      this.#put("note", words, null);
+      this.#binary.node = this.#line[this.#line.length - 1];
+      this.#put("note", "\n", null);
+    }
+    this.#binary.bytes = total;
+    this.#binary.index = this.#all.length;
   }
 
   #put(stream, text, style) {
@@ -320,6 +379,13 @@ export class Output {
 function wholeCharacter(text, end) {
   if (end >= text.length) return text.length;
   return isLowSurrogate(text.charCodeAt(end)) ? end + 1 : end;
+}
+
+/** Whether a text that was made of bytes is none: it has NUL, or little else than replacement characters. */
+function isBinary(text) {
+  if (text.includes("\0")) return true;
+  const odd = text.split("\ufffd").length - 1;
+  return odd > 3 && odd > text.length / 10;
 }
 
 function isLowSurrogate(unit) {

@@ -319,6 +319,9 @@ export class Programs {
 
   #showInput() {
     $("stdin-field").hidden = this.#input !== "text";
+    const entry = this.#languages.get(this.#language);
+    $("live-note").hidden = entry?.live !== "lines" || this.#input !== "typed";
+    $("live-note").textContent = `In ${entry?.name}, a prompt shows only once its line is ended; a terminal shows it at once.`;
   }
 
   #showName() {
@@ -350,6 +353,7 @@ export class Programs {
     this.#examplePicker.groups = [{ label: name, entries: examples }];
     $("examples").disabled = examples.length === 0;
     this.#showName();
+    this.#showInput();
   }
 }
 

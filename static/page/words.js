@@ -33,7 +33,9 @@ export function outcome(exit, { byMe } = {}) {
   const facts = [];
   if (exit.stage !== "queue") facts.push(["Time", duration(exit.wall_ms)]);
   if (exit.cpu_ms !== null) facts.push(["CPU", duration(exit.cpu_ms)]);
-  if (exit.memory_kb !== null) facts.push(["Peak memory", size(exit.memory_kb * 1024)]);
+  // That of the stage it ended in: a build is not the program.
+  const whose = exit.stage === "build" ? "Build's peak memory" : "Program's peak memory";
+  if (exit.memory_kb !== null) facts.push([whose, size(exit.memory_kb * 1024)]);
   if (exit.queued_ms >= 50) facts.push(["Waited", duration(exit.queued_ms)]);
   const told = titleOf(exit);
   if (exit.reason === "cancelled" && byMe !== undefined) {
@@ -64,7 +66,7 @@ function titleOf({ reason, code, signal, stage, truncated }) {
  * Why a run was not accepted or did not end.
  *
  * @param {{code: string, message: string, retryAfterS?: number}} error
- * @returns {{title: string, detail: string}} Words for everybody, and what the server said where that is more.
+ * @returns {{title: string, detail: string}} Words for everybody, and what the server said where that helps them.
  */
 export function refusal(error) {
   const words = {
@@ -84,7 +86,8 @@ export function refusal(error) {
   const later = error.retryAfterS ? ` Try again in ${Math.ceil(error.retryAfterS)} s.` : "";
   const said = sentence(error.message);
   if (!words) return { title: said + later, detail: "" };
-  return { title: words + later, detail: error.code === "unreachable" ? "" : said };
+  // What an operator would have to do is no help to who writes programs; sizes and limits are.
+  return { title: words + later, detail: error.code === "too_large" ? said : "" };
 }
 
 export function duration(ms) {

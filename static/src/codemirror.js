@@ -61,6 +61,23 @@ const THEME = EditorView.theme({
   ".cm-matchingBracket": { backgroundColor: "var(--selection) !important", outline: "none" },
   ".cm-selectionMatch": { backgroundColor: "var(--selection-faint)" },
   ".cm-panels": { backgroundColor: "var(--panel-2)", color: "var(--ink)", borderColor: "var(--line) !important" },
+  ".cm-search": { display: "flex", flexWrap: "wrap", gap: "6px", alignItems: "center", padding: "8px 40px 8px 10px", font: "13px var(--sans)" },
+  ".cm-search br": { flexBasis: "100%", content: "''", height: "0" },
+  ".cm-panel.cm-search input, .cm-panel.cm-search button, .cm-panel.cm-search label": { margin: "0" },
+  ".cm-panel.cm-search label": { display: "inline-flex", gap: "5px", alignItems: "center", fontSize: "12.5px", color: "var(--ink-soft)" },
+  ".cm-panel.cm-search .cm-textfield": {
+    flex: "1 1 140px", minWidth: "0", maxWidth: "260px", font: "13px var(--mono)", padding: "5px 9px", color: "var(--ink)",
+    backgroundColor: "var(--panel)", border: "1px solid var(--line)", borderRadius: "8px",
+  },
+  ".cm-panel.cm-search .cm-button": {
+    font: "550 12.5px var(--sans)", padding: "5px 10px", color: "var(--ink)", textTransform: "capitalize",
+    background: "var(--panel)", border: "1px solid var(--line)", borderRadius: "8px", cursor: "pointer",
+  },
+  ".cm-panel.cm-search [name=close]": {
+    top: "9px", right: "8px", width: "28px", height: "28px", borderRadius: "8px", fontSize: "18px",
+    color: "var(--ink-soft)", cursor: "pointer",
+  },
+  ".cm-lint-marker": { width: "0.8em", height: "0.8em" },
   ".cm-tooltip": { backgroundColor: "var(--panel)", color: "var(--ink)", border: "1px solid var(--line)" },
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent)", color: "var(--accent-ink)" },
 });

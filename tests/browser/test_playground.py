@@ -32,7 +32,7 @@ async def test_a_typed_program_shows_its_first_line_before_it_ends(open_page, si
     await play.page.get_by_label("Input for the program").press("Enter")
     await play.says("last")
     await play.ended("Finished with exit code 0")
-    await expect(play.outcome).to_contain_text("Peak memory")
+    await expect(play.outcome).to_contain_text("Program's peak memory")
     await expect(play.page.locator("#announce")).to_contain_text("Finished with exit code 0")
 
 
@@ -76,7 +76,7 @@ async def test_the_second_tab_waits_as_position_1_and_then_runs(open_page, one_s
     await first.run(FIRST_LINE)
     await first.says("first")
     await second.run('print("mine")\n')
-    await expect(second.page.locator("#queue-words")).to_contain_text("position 1")
+    await expect(second.page.locator("#queue-words")).to_have_text("You are next")
     await expect(second.page.get_by_role("progressbar")).to_be_visible()
     await shoot(second.page, "queue")
     await first.page.get_by_label("Input for the program").press("Enter")

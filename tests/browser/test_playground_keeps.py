@@ -344,7 +344,7 @@ async def test_a_run_stopped_in_the_queue_printed_nothing_and_nobody_says_so(ope
     await first.run(FIRST_LINE)
     await first.says("first")
     await second.run("print()")
-    await expect(second.page.locator("#queue-words")).to_contain_text("position 1")
+    await expect(second.page.locator("#queue-words")).to_have_text("You are next")
     await second.run_button.click()
     await second.ended("Stopped by you")
     await expect(second.log).not_to_contain_text("printed nothing")
