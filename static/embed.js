@@ -14,6 +14,8 @@ import { createEditor } from "./page/editor.js";
 import { takeLines } from "./page/lines.js";
 import { Output } from "./page/output.js";
 import { element } from "./page/picker.js";
+import { placeFinder } from "./page/places.js";
+import { pack } from "./page/store.js";
 import { outcome, refusal } from "./page/words.js";
 import { connect } from "./wsrunner.js";
 
@@ -22,6 +24,7 @@ const HERE = new URL("..", import.meta.url);
 const connections = new Map();
 const SHEET_RETRY_MIN_MS = 2000;
 const SHEET_RETRY_MAX_MS = 60_000;
+const COPIED_MS = 2000;
 const TOUCH = matchMedia("(pointer: coarse)");
 let sheet = null;
 
@@ -88,7 +91,10 @@ class WsrunnerCode extends HTMLElement {
     const reset = button("Reset", "button quiet small");
     const status = element("span", "state");
     status.setAttribute("role", "status");
-    bar.append(run, status, element("span", "spacer"), reset);
+    const copy = button("Copy", "button quiet small");
+    const playground = element("a", "button quiet small", "Open in playground");
+    Object.assign(playground, { href: this.#server, target: "_blank", rel: "noopener" });
+    bar.append(run, status, element("span", "spacer"), reset, copy, playground);
     const log = element("div", "log");
     log.tabIndex = 0;
     log.setAttribute("role", "region");
@@ -105,7 +111,19 @@ class WsrunnerCode extends HTMLElement {
     frame.append(code, bar, log, input, result);
     root.append(frame);
     this.#parts = { run, reset, status, log, input, result, line };
-    this.#output = new Output(log);
+    this.#output = new Output(log, { onOpen: ({ line: at, column }) => this.#editor?.goTo(at, column) });
+    copy.addEventListener("click", async () => {
+      const copied = await navigator.clipboard?.writeText(this.code).then(() => true, () => false);
+      copy.textContent = copied ? "Copied" : "Not allowed here";
+      setTimeout(() => (copy.textContent = "Copy"), COPIED_MS);
+    });
+    // The code as it is at the click; the playground names the file. Packing it takes a moment, which a new window is not given.
+    const link = async () => {
+      const program = { language: this.language, files: [{ name: "main", content: this.code }],
+        args: this.getAttribute("args") ?? "", stdin: this.getAttribute("stdin") };
+      playground.href = new URL(await pack(program), this.#server).href;
+    };
+    for (const type of ["pointerenter", "focus", "touchstart"]) playground.addEventListener(type, link, { passive: true });
 
     // Before the editor, which takes a while to load: nobody's click is lost.
     run.addEventListener("click", () => {
@@ -126,25 +144,31 @@ class WsrunnerCode extends HTMLElement {
     });
 
     const original = this.#file.content;
-    if (this.hasAttribute("readonly")) {
-      code.append(element("pre", "static", original));
-    } else {
-      this.#editor = await createEditor(code, {
-        label: `Code, ${this.language}`,
-        compact: true,
-        onChange: (text) => {
-          this.#file.content = text;
-          reset.hidden = text === original;
-        },
-        onRun: () => this.run(),
-      });
-      await this.#editor.show(this.#file, this.language);
-    }
+    // The code can be read before the editor has come.
+    const early = element("pre", "static", original);
+    code.append(early);
+    const readOnly = this.hasAttribute("readonly");
+    this.#editor = await createEditor(code, {
+      label: `Code, ${this.language}`,
+      compact: true,
+      readOnly,
+      onChange: (text) => {
+        this.#file.content = text;
+        reset.hidden = text === original;
+      },
+      onRun: () => this.run(),
+    });
+    early.remove();
+    await this.#editor.show(this.#file, this.language);
     reset.addEventListener("click", () => {
       this.#file = { name: this.language, content: original };
       this.#editor.show(this.#file, this.language);
       reset.hidden = true;
     });
+  }
+
+  get #server() {
+    return this.getAttribute("server") ?? HERE.href;
   }
 
   /** Whether the focus is in this widget. */
@@ -160,6 +184,7 @@ class WsrunnerCode extends HTMLElement {
     if (this.hasAttribute("stdin")) request.stdin = this.getAttribute("stdin");
     if (this.hasAttribute("args")) request.args = splitArguments(this.getAttribute("args"));
     this.#output.clear();
+    this.#output.finder = placeFinder([{ name: this.#file.name, content: this.code }], { anyMain: true });
     this.#stoppedByReader = this.#answered = false;
     line.value = "";
     log.hidden = false;
@@ -187,8 +212,8 @@ class WsrunnerCode extends HTMLElement {
     current.on("started", ({ stage }) => {
       status.textContent = stage === "build" ? "Building" : "Running";
     });
-    current.on("output", ({ stream, text }) => {
-      this.#output.append(stream, text);
+    current.on("output", ({ stream, text, bytes }) => {
+      this.#output.append(stream, text, bytes);
       if (typed && TOUCH.matches && this.#focused && !text.endsWith("\n")) line.focus();
     });
     try {
@@ -196,7 +221,8 @@ class WsrunnerCode extends HTMLElement {
       this.#show(tone, title, { facts });
     } catch (error) {
       const { title, detail } = refusal(error);
-      this.#show("bad", title, { detail });
+      if (detail) this.#output.append("note", `${detail}\n`);
+      this.#show("bad", title);
     } finally {
       settled();
       this.#run = null;
@@ -211,14 +237,14 @@ class WsrunnerCode extends HTMLElement {
   }
 
   #connection() {
-    const server = this.getAttribute("server") ?? HERE.href;
+    const server = this.#server;
     const token = this.getAttribute("token") ?? undefined;
     const key = `${server} ${token ?? ""}`;
     if (!connections.has(key)) connections.set(key, connect(server, { token, reconnect: { attempts: 4 } }));
     return connections.get(key);
   }
 
-  #show(tone, title, { facts = [], detail = "" }) {
+  #show(tone, title, { facts = [] } = {}) {
     const { result } = this.#parts;
     const list = element("dl");
     for (const [name, value] of facts) {
@@ -229,7 +255,7 @@ class WsrunnerCode extends HTMLElement {
     const words = element("p", "", title);
     words.setAttribute("role", "status");
     result.className = `outcome ${tone}`;
-    result.replaceChildren(words, ...(detail ? [element("p", "detail", detail)] : []), ...(facts.length ? [list] : []));
+    result.replaceChildren(words, ...(facts.length ? [list] : []));
     result.hidden = false;
   }
 }

@@ -4,7 +4,7 @@ import { isRunKey } from "./keys.js";
 
 /**
  * @param {HTMLElement} parent
- * @param {{label: string, onChange: (text: string) => void, onRun: () => void, compact?: boolean}} options
+ * @param {{label: string, onChange: (text: string) => void, onRun: () => void, compact?: boolean, readOnly?: boolean}} options
  */
 export async function createEditor(parent, options) {
   try {
@@ -15,10 +15,11 @@ export async function createEditor(parent, options) {
   }
 }
 
-function createPlainEditor(parent, { label, onChange, onRun }) {
+function createPlainEditor(parent, { label, onChange, onRun, readOnly = false }) {
   const area = document.createElement("textarea");
   area.className = "plain-editor";
   area.spellcheck = false;
+  area.readOnly = readOnly;
   area.autocapitalize = "off";
   area.setAttribute("autocomplete", "off");
   area.setAttribute("aria-label", label);

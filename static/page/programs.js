@@ -98,6 +98,7 @@ export class Programs {
   set languages(entries) {
     this.#languages = new Map(entries.map((entry) => [entry.id, entry]));
     this.#showLanguages();
+    this.#nameMain();
   }
 
   focusEditor() {
@@ -292,6 +293,7 @@ export class Programs {
     history.replaceState(null, "", location.pathname + hash);
     this.#closeLinkNotice();
     this.#open(linked);
+    this.#nameMain();
     this.#closeLinkNotice = notice("Opened from a link", {
       label: "Back to my code",
       action: () => {
@@ -299,6 +301,16 @@ export class Programs {
         dropLink();
       },
     });
+  }
+
+  /** A widget does not know what the main file of a language is called. */
+  #nameMain() {
+    const name = this.#languages.get(this.#language)?.file ?? examplesOf(this.#language)[0]?.file;
+    if (this.#files.main.name !== "main" || !name) return;
+    this.#files.main.name = name;
+    this.#files.show(0);
+    this.#saved = JSON.stringify(this.current);
+    this.#keepForTab(this.current);
   }
 
   #showFile() {

@@ -52,7 +52,8 @@ const THEME = EditorView.theme({
   "&.cm-focused": { outline: "none" },
   ".cm-scroller": { fontFamily: "var(--mono)", fontSize: "var(--code-size)", lineHeight: "1.6" },
   ".cm-content": { padding: "10px 0", caretColor: "var(--accent)" },
-  ".cm-gutters": { backgroundColor: "transparent", color: "var(--ink-faint)", border: "none", paddingLeft: "6px" },
+  // Opaque: long lines are scrolled below it.
+  ".cm-gutters": { backgroundColor: "var(--panel)", color: "var(--ink-faint)", border: "none", paddingLeft: "6px" },
   ".cm-activeLine, .cm-activeLineGutter": { backgroundColor: "var(--line-active)" },
   ".cm-cursor": { borderLeftColor: "var(--accent)", borderLeftWidth: "2px" },
   "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {
@@ -61,7 +62,7 @@ const THEME = EditorView.theme({
   ".cm-matchingBracket": { backgroundColor: "var(--selection) !important", outline: "none" },
   ".cm-selectionMatch": { backgroundColor: "var(--selection-faint)" },
   ".cm-panels": { backgroundColor: "var(--panel-2)", color: "var(--ink)", borderColor: "var(--line) !important" },
-  ".cm-search": { display: "flex", flexWrap: "wrap", gap: "6px", alignItems: "center", padding: "8px 40px 8px 10px", font: "13px var(--sans)" },
+  ".cm-panel.cm-search": { display: "flex", flexWrap: "wrap", gap: "6px", alignItems: "center", padding: "8px 40px 8px 10px", font: "13px var(--sans)" },
   ".cm-search br": { flexBasis: "100%", content: "''", height: "0" },
   ".cm-panel.cm-search input, .cm-panel.cm-search button, .cm-panel.cm-search label": { margin: "0" },
   ".cm-panel.cm-search label": { display: "inline-flex", gap: "5px", alignItems: "center", fontSize: "12.5px", color: "var(--ink-soft)" },
@@ -84,9 +85,9 @@ const THEME = EditorView.theme({
 
 /**
  * @param {HTMLElement} parent
- * @param {{label: string, onChange: (text: string) => void, onRun: () => void, compact?: boolean}} options
+ * @param {{label: string, onChange: (text: string) => void, onRun: () => void, compact?: boolean, readOnly?: boolean}} options
  */
-export function createEditor(parent, { label, onChange, onRun, compact = false }) {
+export function createEditor(parent, { label, onChange, onRun, compact = false, readOnly = false }) {
   const language = new Compartment();
   /** One state per file, so that each keeps its undo history. */
   const states = new WeakMap();
@@ -99,7 +100,7 @@ export function createEditor(parent, { label, onChange, onRun, compact = false }
     lineNumbers(), highlightSpecialChars(), history(), drawSelection(), indentOnInput(),
     bracketMatching(), closeBrackets(), autocompletion({ activateOnTyping: !compact }),
     compact ? [] : [highlightActiveLine(), highlightActiveLineGutter()],
-    highlightSelectionMatches(), search({ top: true }), lintGutter(),
+    highlightSelectionMatches(), search({ top: true }), compact ? [] : lintGutter(), EditorState.readOnly.of(readOnly),
     syntaxHighlighting(HIGHLIGHT), THEME, language.of([]), indentUnit.of("    "),
     Prec.highest(EditorView.domEventHandlers({
       keydown: (event) => {

@@ -1,5 +1,7 @@
 """The widget on another site's page."""
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
@@ -60,3 +62,14 @@ async def test_without_scripts_the_code_can_be_read(open_page, site, foreign_sit
     url = f"http://127.0.0.1:{foreign_site.server_port}/"
     page = await open_page(site, url, java_script_enabled=False)
     await expect(page.get_by_text('name = input("Who? ")')).to_be_visible()
+
+
+async def test_the_code_can_be_opened_in_the_playground(open_page, site, foreign_site, bundle):
+    page = await open_page(site, f"http://127.0.0.1:{foreign_site.server_port}/")
+    link = page.locator("wsrunner-code").get_by_role("link", name="Open in playground")
+    await expect(page.locator("wsrunner-code .cm-content")).to_be_visible()
+    await link.focus()
+    await expect(link).to_have_attribute("href", re.compile("#code="))
+    other = await open_page(None, await link.get_attribute("href"))
+    await expect(other.get_by_role("textbox", name="Code")).to_contain_text('input("Who? ")')
+    await expect(other.get_by_role("tab")).to_have_text(["main.py"])
