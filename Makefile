@@ -59,7 +59,7 @@ lint: .venv/.dev ## check style and format
 lint-js: node-tools
 	@if command -v npm >/dev/null; then \
 	  $(MAKE) --no-print-directory static/node_modules/.package-lock.json && \
-	  cd static && node node_modules/eslint/bin/eslint.js --config src/eslint.config.mjs .; \
+	  node static/node_modules/eslint/bin/eslint.js --config static/src/eslint.config.mjs static examples; \
 	else \
 	  echo "no Node and npm here; JavaScript is not linted" >&2; test -z "$$CI"; \
 	fi

@@ -2,14 +2,17 @@
 
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.docker_fixtures import absent
 from tests.serving import Serving, docker
 from wsrunner import languages
+from wsrunner.serving.static_files import static_dir
 
 
 def pytest_configure():
@@ -68,6 +71,20 @@ def websocat():
     beside = Path(sys.executable).with_name("websocat")
     found = str(beside) if beside.exists() else shutil.which("websocat")
     return found or absent("websocat")
+
+
+@pytest.fixture(scope="session")
+def node():
+    """Node, as command; before 22 it has no WebSocket of its own and is given that of `ws`."""
+    path = shutil.which("node") or absent("node")
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    if int(said.stdout.lstrip("v").partition(".")[0]) >= 22:
+        return [path]
+    package = static_dir() / "node_modules" / "ws" / "wrapper.mjs"
+    if not package.exists():
+        absent("the package ws (make web)")
+    script = f'import {{ WebSocket }} from "{package.as_uri()}"; globalThis.WebSocket = WebSocket;'
+    return [path, f"--import=data:text/javascript,{quote(script)}"]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import js from "@eslint/js";
 import globals from "globals";
 
 export default [
-  { ignores: ["dist/", "node_modules/"] },
+  { ignores: ["static/dist/"] },
   js.configs.recommended,
   {
     linterOptions: { reportUnusedDisableDirectives: "error" },
@@ -25,6 +25,6 @@ export default [
       "prefer-promise-reject-errors": "error",
     },
   },
-  { files: ["src/*.mjs"], languageOptions: { globals: globals.node } },
-  { files: ["page/theme.js"], languageOptions: { sourceType: "script" } },
+  { files: ["static/src/*.mjs", "examples/*.mjs"], languageOptions: { globals: globals.node } },
+  { files: ["static/page/theme.js"], languageOptions: { sourceType: "script" } },
 ];

@@ -24,15 +24,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
-FOREIGN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A course</title>
-<body><main><h1>A course</h1><p>Try it:</p>
-<wsrunner-code language="python">
-  <pre><code>
-    name = input("Who? ")
-    print("Hello,", name)
-  </code></pre>
-</wsrunner-code></main>
-<script type="module" src="{server}/static/embed.js"></script></body></html>"""
+FOREIGN_PAGE = (Path(__file__).parents[2] / "examples" / "embed.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +49,7 @@ class _ForeignSite(http.server.BaseHTTPRequestHandler):
     server_url = ""
 
     def do_GET(self):
-        body = FOREIGN_PAGE.replace("{server}", type(self).server_url).encode()
+        body = FOREIGN_PAGE.replace("http://127.0.0.1:8001", type(self).server_url).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()

@@ -2,42 +2,24 @@
 
 import asyncio
 import re
-import shutil
-import subprocess
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import absent
 from tests.talk import PATIENCE_S
 from wsrunner.serving.static_files import static_dir
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "javascript.md"
+SCRIPT = ("--input-type=module", "--eval")
 CLIENT = (static_dir() / "wsrunner.js").as_uri()
 EXAMPLES = re.findall(r"```js\n(.*?)```\n\n```\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-
-
-@pytest.fixture(scope="session")
-def node():
-    """Node, as command; before 22 it has no WebSocket of its own and is given that of `ws`."""
-    path = shutil.which("node") or absent("node")
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-    command = [path, "--input-type=module"]
-    if int(said.stdout.lstrip("v").partition(".")[0]) >= 22:
-        return command
-    package = static_dir() / "node_modules" / "ws" / "wrapper.mjs"
-    if not package.exists():
-        absent("the package ws (make web)")
-    script = f'import {{ WebSocket }} from "{package.as_uri()}"; globalThis.WebSocket = WebSocket;'
-    return [*command, f"--import=data:text/javascript,{quote(script)}"]
 
 
 async def play(node, serving, script):
     """Run a script with its server's address and the client's in place; return what it printed."""
     script = script.replace("./wsrunner.js", CLIENT).replace("127.0.0.1:8001", serving.address)
     process = await asyncio.create_subprocess_exec(
-        *node, "--eval", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *node, *SCRIPT, script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(PATIENCE_S):
         out, err = await process.communicate()
@@ -124,7 +106,7 @@ async def test_a_lost_run_is_told_and_the_next_one_waits_for_the_server(node, st
     """
     script = script.replace("./wsrunner.js", CLIENT).replace("127.0.0.1:8001", serving.address)
     process = await asyncio.create_subprocess_exec(
-        *node, "--eval", script, stdout=asyncio.subprocess.PIPE
+        *node, *SCRIPT, script, stdout=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(PATIENCE_S):
         assert await process.stdout.readline() == b"on\n"
@@ -162,7 +144,7 @@ FAKE = """
 async def play_alone(node, script):
     process = await asyncio.create_subprocess_exec(
         *node,
-        "--eval",
+        *SCRIPT,
         (FAKE + script).replace("./wsrunner.js", CLIENT),
         stdout=asyncio.subprocess.PIPE,
     )

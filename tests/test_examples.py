@@ -1,0 +1,69 @@
+"""What `examples/` holds runs as it stands, and prints this."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving import environment
+from tests.talk import PATIENCE_S
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+GAME = "Guess? 50\ntoo high\nGuess? 25\ntoo low\nGuess? 37\nright\nexited\n"
+SQUARES = sorted(f"{number} squared is {number**2}" for number in range(1, 13))
+PRINTED = {
+    "hello.py": "Hello, Ada\nexited 0\n",
+    "conversation.py": GAME,
+    "terminal.py": "24 80\nResize, then press Enter \n40 120\n",
+    "hello.mjs": "stdout: Hello, Ada\nstdout: Hello, Grace\nexited 0\n",
+    "conversation.mjs": GAME,
+    "websocat.sh": "0\n1\n2\nHello, Ada\n",
+}
+"""What is the same each time. The runs of many.py end in any order."""
+ELSEWHERE = {"embed.html", "README.md"}
+"""The page is opened by tests/browser: it is the foreign site there."""
+
+
+@pytest.fixture
+def play(request, server):
+    """A function that runs an example as its reader would; returns what it prints."""
+
+    def played(name):
+        commands = {
+            ".py": lambda: [sys.executable],
+            ".mjs": lambda: request.getfixturevalue("node"),
+            ".sh": lambda: ["sh"],
+        }
+        path = os.environ["PATH"]
+        if name.endswith(".sh"):
+            path = f"{Path(request.getfixturevalue('websocat')).parent}:{path}"
+        done = subprocess.run(
+            [*commands[Path(name).suffix](), EXAMPLES / name],
+            env=environment(WSRUNNER_URL=server.url, PATH=path),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    return played
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_prints_what_it_is_to_show(play, name):
+    assert play(name) == PRINTED[name]
+
+
+def test_many_runs_over_one_socket_all_end(play):
+    assert sorted(play("many.py").splitlines()) == SQUARES
+
+
+def test_every_example_is_run_and_listed():
+    there = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+    assert there == {*PRINTED, "many.py", *ELSEWHERE}
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert [name for name in there - {"README.md"} if f"[{name}]({name})" not in listed] == []
