@@ -53,6 +53,29 @@ class Connection(ServerConnection):
 
     principal: Principal
 
+    # An idle socket is little else than its attributes. CPython shares the table of names between
+    # instances of up to 30; websockets' own are 27.
+    __slots__ = (
+        "_answered",
+        "_at",
+        "_data",
+        "_farewell",
+        "_finished_bytes",
+        "_full",
+        "_half_closed",
+        "_head",
+        "_heard_s",
+        "_inlet",
+        "_pace",
+        "_paused",
+        "_pending",
+        "_reading",
+        "_rest_bytes",
+        "_unfinished_bytes",
+        "_unread_pongs_bytes",
+        "principal",
+    )
+
     def __init__(self, *args: Any, inlet: Inlet, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._inlet = inlet
