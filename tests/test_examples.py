@@ -16,7 +16,7 @@ SQUARES = sorted(f"{number} squared is {number**2}" for number in range(1, 13))
 PRINTED = {
     "hello.py": "Hello, Ada\nexited 0\n",
     "conversation.py": GAME,
-    "terminal.py": "24 80\nResize, then press Enter \n40 120\n",
+    "terminal.py": "80 24\n120 40\nYour name? Ada\nHello, Ada\n",
     "hello.mjs": "stdout: Hello, Ada\nstdout: Hello, Grace\nexited 0\n",
     "conversation.mjs": GAME,
     "websocat.sh": "0\n1\n2\nHello, Ada\n",
