@@ -104,8 +104,8 @@ def one(shell, bootstrap, chance):
     heard = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
     open_fds = set(heard)
     deadline_s = time.monotonic() + PATIENCE_S
-    # The engine takes 10 ms over one. With none at all a shell gets nothing done but its traps.
-    pause_s = chance.choice([0.0001, 0.0003, 0.001, 0.003])
+    # The engine takes 10 ms over one.
+    pause_s = chance.choice([0, 0.0001, 0.0003, 0.001, 0.003])
     report = None
     while report is None:
         out, err = heard.values()

@@ -279,7 +279,7 @@ def test_limits_are_whole_seconds_and_never_none():
     assert b"limits 1 3\n" in script
 
 
-@pytest.mark.parametrize("shell", ["bash"])
+@pytest.mark.parametrize("shell", ["bash", "dash"])
 def test_no_end_is_told_wrong_in_a_storm_of_signals(shell, need):
     image = need("python")
     done = storm.begin(150, shell, image=image)

@@ -17,7 +17,7 @@
 #
 # The processes, all but the program there before the request comes:
 #
-#   the first    traps signals and passes them on to the program; waits for nothing but the keeper
+#   the first    notes signals and passes them on to the program; waits for nothing but the keeper
 #   └─ keeper    reads the request, starts the stages, waits for them, reports; traps no signal: bash
 #      │         forgets the status of a child that ends in the instant in which a trap interrupts
 #      │         wait (waitchld in its jobs.c, still in 5.3)
@@ -26,7 +26,7 @@
 #
 # When the keeper has gone, the first process ends and the container with it.
 
-mode=$1 mark='' child='' waiting='' busy='' news='' v1='' v2=''
+mode=$1 mark='' child='' waiting='' news='' v1='' v2=''
 
 # 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What these shells
 # themselves have to say ("Killed", "Terminated") is not the program's output.
@@ -56,33 +56,28 @@ send() { # send SIGNAL to the program's process group
   kill -s "$1" -- "-$child" || kill -s "$1" "$child"
 }
 
-deliver() { # deliver [SIGNAL]: to the program, or when it starts, as are those that wait already
+note() { # note SIGNAL: it waits for the program; all that a trap does
   case " $waiting " in
-  *" ${1-} "*) ;;
+  *" $1 "*) ;;
   *) waiting="$waiting $1" ;;
   esac
-  news=1
-  # One that comes in between any two commands is left to the first: were each to look for itself, a
-  # flood of them would keep all from getting any further.
-  while [ -z "$busy" ] && [ -n "$news" ]; do
-    busy=1 news=''
-    hand_over
-    busy=''
-  done
+  news=$$
 }
 
-hand_over() {
-  look
-  if [ -z "$child" ]; then
-    # The keeper first tells of the program, then looks for this; whichever is later sees the other.
-    echo >&7
+hand_over() { # sends what waits to the program, or leaves it until one starts
+  while [ -n "$waiting" ]; do
     look
-  fi
-  [ -n "$child" ] || return
-  taken=$waiting waiting=''
-  for signal in $taken; do
-    # A build that has just ended leaves it to the run.
-    send "$signal" || waiting="$waiting $signal"
+    if [ -z "$child" ]; then
+      # The keeper first tells of the program, then looks for this; whichever is later sees the other.
+      echo >&7
+      look
+    fi
+    [ -n "$child" ] || return
+    taken=$waiting waiting=''
+    for signal in $taken; do
+      # A build that has just ended leaves it to the run.
+      send "$signal" || child='' waiting="$waiting $signal"
+    done
   done
 }
 
@@ -243,19 +238,26 @@ keep() {
   eval "$script"
 }
 
-for name in TERM HUP USR1 USR2; do trap "deliver $name" "$name"; done
+for name in TERM HUP USR1 USR2; do trap "note $name" "$name"; done
 # SIGKILL can't be trapped, and the terminal's keys send SIGINT and SIGQUIT to this script too: the
 # server sends others for these three.
 [ "$mode" = tty ] && trap '' INT QUIT
-trap 'deliver INT' VTALRM
-trap 'deliver QUIT' PROF
-trap 'deliver KILL' PWR
-trap deliver URG
+trap 'note INT' VTALRM
+trap 'note QUIT' PROF
+trap 'note KILL' PWR
+trap 'news=$$' URG
 
 # With job control, so that the keeper does not ignore SIGINT.
 [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ] && set -m
 ( keep ) &
 keeper=$!
 exec 3<&- 4<&- 5>&- 6>&- 9>&-
-# Each signal interrupts wait, and may make bash forget that the keeper has ended.
-while kill -0 "$keeper"; do wait "$keeper"; done
+# A trap only notes its signal: in dash each command within a trap may lose its status to the next
+# signal's trap. This shell itself is no child to wait for, so that news since the last turn of this
+# loop makes wait return at once; later ones interrupt it, and may make bash forget that the keeper
+# has ended.
+while kill -0 "$keeper"; do
+  wait "${news:-$keeper}"
+  news=''
+  hand_over
+done
