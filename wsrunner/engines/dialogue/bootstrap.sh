@@ -176,6 +176,8 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed. A build 
   read -r _ <&4 && kill -s URG $$
   [ -n "$BASH_VERSION" ] || [ -n "$guarded" ] || guard
   guarded=1
+  # Not with -f, which spins while the program is stopped (bash 5.2); without it a subshell like this
+  # waits for its end just the same.
   wait "$child"; status=$?
   usage
   clock
