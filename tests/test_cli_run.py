@@ -138,6 +138,13 @@ def terminal(url):
 # Output, input, exit code.
 
 
+def test_merge_prints_stderr_on_stdout_in_the_order_written(url):
+    code = "import os\nfor i in range(200): os.write(1 + i % 2, b'%d\\n' % i)"
+    done = python(url, code, "--merge")
+    assert done.stdout == b"".join(b"%d\n" % number for number in range(200))
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_output_input_arguments_and_exit_code_pass_through(url, tmp_path):
     (tmp_path / "hello.py").write_text(
         "import os, sys\n"

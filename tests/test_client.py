@@ -101,6 +101,19 @@ async def test_a_run_yields_its_output_and_its_exit():
         assert (ended.reason, ended.code) == ("exited", 3)
 
 
+@pytest.mark.parametrize("merge", [True, False])
+async def test_merge_is_asked_for_as_the_caller_said(merge):
+    async def script(peer):
+        request = await peer.takes("run")
+        assert request.get("merge", False) is merge
+        await peer.says(STARTED, EXIT)
+        await peer.gone()
+
+    async with scripted(script) as url, Client(url) as client:
+        run = await client.run("python", code="", merge=merge)
+        await run.exit()
+
+
 async def test_files_travel_as_text_or_base64_with_the_main_file_first():
     async def script(peer):
         request = await peer.takes("run")
