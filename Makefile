@@ -50,18 +50,21 @@ up: .env compose-tool ## start Redis, a balancer and replicas with compose (REPL
 down: ## drain and remove what up started
 	@$(COMPOSE) down
 
-lint: .venv/.dev ## check style and format
+lint: .venv/.dev ## check style and format, and the types of JavaScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@$(MAKE) --no-print-directory lint-js
 
-# Where there is no Node the pages are not linted; CI may not leave that out.
+# Where there is no Node the pages are not looked at; CI may not leave that out.
 lint-js: node-tools
 	@if command -v npm >/dev/null; then \
 	  $(MAKE) --no-print-directory static/node_modules/.package-lock.json && \
-	  node static/node_modules/eslint/bin/eslint.js --config static/src/eslint.config.mjs static examples; \
+	  node static/node_modules/eslint/bin/eslint.js --config static/src/eslint.config.mjs static examples && \
+	  for part in tsconfig tsconfig.client tsconfig.node; do \
+	    node static/node_modules/typescript/bin/tsc --project static/$$part.json || exit; \
+	  done; \
 	else \
-	  echo "no Node and npm here; JavaScript is not linted" >&2; test -z "$$CI"; \
+	  echo "no Node and npm here; JavaScript is not checked" >&2; test -z "$$CI"; \
 	fi
 
 types: .venv/.dev ## check types
@@ -139,7 +142,7 @@ test-tools:
 	@$(call install-missing,$(TEST_TOOLS),tests that need these are skipped)
 
 node-tools:
-	@$(call install-missing,node:nodejs npm:npm,JavaScript is not linted without these)
+	@$(call install-missing,node:nodejs npm:npm,JavaScript is not checked without these)
 
 compose-tool:
 	@docker compose version >/dev/null 2>&1 || \

@@ -7,6 +7,8 @@
  *
  *     Connection ── one socket, opened again with backoff when it is lost
  *     └─ Run ────── one program: its output, its stdin, its exit
+ *
+ * @import { Chunk, ConnectOptions, ConnectionState, Exit, Line, Queued, Request, Signal, StreamName } from "./wsrunner.d.ts"
  */
 
 const SUBPROTOCOL = "wsrunner.v1";
@@ -17,10 +19,17 @@ const STDIN_PIECE = 32 * 1024;
 /** Stdin sent beyond what the server said the program took; it refuses when 1 MiB waits there. */
 const STDIN_WINDOW_BYTES = 256 * 1024;
 
+/** For `using`, also where that is not known yet. @type {typeof Symbol.dispose} */
+const DISPOSE = Symbol.dispose ?? Symbol.for("Symbol.dispose");
+
+/** @type {StreamName[]} */
+const STREAMS = ["stdout", "stderr"];
+
 const BACKOFF = { attempts: 10, minMs: 250, maxMs: 10_000 };
 /** A socket that stays open this long, or says something, counts as a success. */
 const STEADY_MS = 5000;
 
+/** @type {Record<number, string>} */
 const CLOSED = {
   1000: "the server closed the connection",
   1001: "the server is going away",
@@ -36,6 +45,14 @@ const FINAL_CLOSE_CODES = new Set([1008]);
 
 /** Places in a stdin, signal or resize; an error about one of them is no refusal of the run. */
 const CONTROL_PATH = /^\$\.(?:data|base64|signal|columns|rows)$/;
+
+/**
+ * What a run may do with its connection.
+ * @typedef {{send: (message: object) => void, withdraw: (run: Run) => void}} Link
+ * @typedef {{code: number, reason: string}} Closing How a socket ended.
+ * @typedef {{code: string, message: string, path?: string, retry_after_s?: number}} WireError
+ * @typedef {{promise: Promise<void>, resolve: () => void}} Deferred
+ */
 
 /** What went wrong: a refusal of the server (`code` is the wire code) or of the connection. */
 export class WsrunnerError extends Error {
@@ -58,10 +75,7 @@ export class WsrunnerError extends Error {
  *
  * @param {string | URL} [url] Of the server or its `/v1/run`: `ws:`, `wss:`, `http:` or `https:`.
  *   In a browser the page's own server if left out.
- * @param {object} [options]
- * @param {string} [options.token] Access token.
- * @param {false | {attempts?: number, minMs?: number, maxMs?: number}} [options.reconnect]
- * @param {typeof WebSocket} [options.WebSocket] The class to use where there is no global one.
+ * @param {ConnectOptions} [options]
  */
 export function connect(url = defaultUrl(), options = {}) {
   return new Connection(url, options);
@@ -79,8 +93,13 @@ export function isToken(text) {
 
 /** The least of an event target: `on` returns what ends the subscription. */
 class Emitter {
+  /** @type {Map<string, Set<(value: any) => void>>} */
   #listeners = new Map();
 
+  /**
+   * @param {string} type
+   * @param {(value: any) => void} listener
+   */
   on(type, listener) {
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners.add(listener));
@@ -89,7 +108,11 @@ class Emitter {
     };
   }
 
-  /** @protected */
+  /**
+   * @protected
+   * @param {string} type
+   * @param {unknown} value
+   */
   _emit(type, value) {
     for (const listener of [...(this.#listeners.get(type) ?? [])]) {
       try {
@@ -109,10 +132,12 @@ export class Connection extends Emitter {
   #token;
   #WebSocket;
   #backoff;
+  /** @type {WebSocket | null} */
   #socket = null;
-  #timer = null;
-  #steadyTimer = null;
+  #timer = 0;
+  #steadyTimer = 0;
   #failures = 0;
+  /** @type {ConnectionState["state"]} */
   #state = "closed";
   #nextId = 1;
   /** Runs the server knows of, by id. @type {Map<string, Run>} */
@@ -120,6 +145,10 @@ export class Connection extends Emitter {
   /** Runs that wait for a socket. @type {Set<Run>} */
   #waiting = new Set();
 
+  /**
+   * @param {string | URL} url
+   * @param {ConnectOptions} [options]
+   */
   constructor(url, { token, reconnect = {}, WebSocket = globalThis.WebSocket } = {}) {
     super();
     if (!WebSocket) {
@@ -127,7 +156,7 @@ export class Connection extends Emitter {
     }
     this.#url = endpoint(url);
     this.#token = token;
-    this.#WebSocket = WebSocket;
+    this.#WebSocket = /** @type {typeof globalThis.WebSocket} */ (WebSocket);
     this.#backoff = { ...BACKOFF, ...(reconnect || { attempts: 0 }) };
     this.#open();
   }
@@ -142,7 +171,7 @@ export class Connection extends Emitter {
     return this.#url;
   }
 
-  /** The token for the next time the socket is opened. */
+  /** The token for the next time the socket is opened. @param {string | undefined} token */
   set token(token) {
     this.#token = token;
   }
@@ -150,10 +179,11 @@ export class Connection extends Emitter {
   /**
    * Start a program. Its fields are those of the `run` message; an `id` is chosen.
    *
+   * @param {Request} request
    * @returns {Run} At once; its `exit` says what became of it.
    */
   run(request) {
-    const run = new Run(`r${this.#nextId++}`, request, this._link);
+    const run = new Run(`r${this.#nextId++}`, request, this.#link);
     if (this.#state === "open") this.#start(run);
     else {
       this.#waiting.add(run);
@@ -177,14 +207,14 @@ export class Connection extends Emitter {
     socket?.close(1000);
   }
 
-  [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
+  [DISPOSE]() {
     this.close();
   }
 
-  /** What a run may do with its connection. @private */
-  _link = {
+  /** What a run may do with its connection. @type {Link} */
+  #link = {
     send: (message) => {
-      if (this.#state === "open") this.#socket.send(JSON.stringify(message));
+      if (this.#state === "open") this.#socket?.send(JSON.stringify(message));
     },
     withdraw: (run) => this.#waiting.delete(run),
   };
@@ -204,7 +234,7 @@ export class Connection extends Emitter {
       socket = new this.#WebSocket(this.#url, protocols);
     } catch (error) {
       // An address that is none, or one that the page may not connect to.
-      this.#lost(new WsrunnerError("unreachable", String(error?.message ?? error)), null);
+      this.#lost(new WsrunnerError("unreachable", error instanceof Error ? error.message : String(error)), null);
       return;
     }
     this.#socket = socket;
@@ -222,6 +252,7 @@ export class Connection extends Emitter {
       this.#failures = 0;
       this.#receive(event.data);
     };
+    /** @param {Closing} event */
     const closed = (event) => {
       if (this.#socket !== socket) return;
       this.#lost(closing(event, opened, this.#url), FINAL_CLOSE_CODES.has(event.code) ? null : event);
@@ -233,7 +264,12 @@ export class Connection extends Emitter {
     };
   }
 
-  /** The socket is gone; `event` is null if it is not to be opened again. */
+  /**
+   * The socket is gone.
+   *
+   * @param {WsrunnerError} error
+   * @param {Closing | null} event Null if it is not to be opened again.
+   */
   #lost(error, event) {
     clearTimeout(this.#timer);
     clearTimeout(this.#steadyTimer);
@@ -257,16 +293,22 @@ export class Connection extends Emitter {
     for (const run of over) run._fail(error);
   }
 
+  /**
+   * @param {ConnectionState["state"]} state
+   * @param {{error?: WsrunnerError, retryMs?: number}} [more]
+   */
   #become(state, more = {}) {
     this.#state = state;
     this._emit("state", { state, ...more });
   }
 
+  /** @param {Run} run */
   #start(run) {
     this.#live.set(run.id, run);
     run._start();
   }
 
+  /** @param {string | ArrayBuffer} data */
   #receive(data) {
     let message;
     try {
@@ -291,30 +333,39 @@ export class Run extends Emitter {
   #sent = false;
   #ended = false;
   #accepted = false;
+  /** @type {{resolve: (exit: Exit) => void, reject: (error: WsrunnerError) => void}} */
   #settle;
   #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
-  /** Chunks that nobody has taken yet; null once it is known that nobody will iterate. */
+  /** Chunks that nobody has taken yet; null once it is known that nobody will iterate. @type {Chunk[] | null} */
   #chunks = [];
+  /** @type {Deferred | null} */
   #wake = null;
+  /** @type {WsrunnerError | null} */
   #failure = null;
-  /** Messages from before the socket was open. */
+  /** Messages from before the socket was open. @type {object[]} */
   #early = [];
-  /** The window's size, kept until the program starts: nothing has that size before. */
+  /** The window's size, kept until the program starts: nothing has that size before. @type {object | null} */
   #size = null;
-  /** Settles when the stdin that was asked for is sent; null if it is. */
+  /** Settles when the stdin that was asked for is sent; null if it is. @type {Promise<void> | null} */
   #input = null;
   #stdinBytes = 0;
   #drainedBytes = 0;
+  /** @type {Deferred | null} */
   #drained = null;
 
+  /**
+   * @param {string} id
+   * @param {Request} request
+   * @param {Link} link
+   */
   constructor(id, request, link) {
     super();
     this.id = id;
     this.#request = request;
     this.#link = link;
-    /** The last `queued` message while the run waits, else null. */
+    /** The last `queued` message while the run waits, else null. @type {Queued | null} */
     this.queued = null;
-    /** The stage that runs: null, `build` or `run`. */
+    /** The stage that runs: null, `build` or `run`. @type {"build" | "run" | null} */
     this.stage = null;
     /** The `exit` message; rejects with a WsrunnerError if there is none. */
     this.exit = new Promise((resolve, reject) => {
@@ -339,6 +390,7 @@ export class Run extends Emitter {
     return this.#inOrder(() => this.#write(data));
   }
 
+  /** @param {string | Uint8Array} data */
   async #write(data) {
     for (const piece of pieces(data)) {
       while (this.#stdinBytes - this.#drainedBytes > STDIN_WINDOW_BYTES && !this.#ended) {
@@ -359,7 +411,7 @@ export class Run extends Emitter {
     this.#inOrder(() => this.#send({ type: "eof", id: this.id }));
   }
 
-  /** What is written goes out in the order of the calls, also if nobody awaits a large one. */
+  /** What is written goes out in the order of the calls, also if nobody awaits a large one. @param {() => void | Promise<void>} step */
   #inOrder(step) {
     const done = this.#input ? this.#input.then(step, step) : Promise.resolve(step());
     this.#input = done;
@@ -370,12 +422,17 @@ export class Run extends Emitter {
     return done;
   }
 
-  /** Send a signal, such as `SIGINT`, to the program's process group. */
+  /** Send a signal, such as `SIGINT`, to the program's process group. @param {Signal} signal */
   signal(signal) {
     this.#send({ type: "signal", id: this.id, signal });
   }
 
-  /** Tell the new size of the window of a terminal run. */
+  /**
+   * Tell the new size of the window of a terminal run.
+   *
+   * @param {number} columns
+   * @param {number} rows
+   */
   resize(columns, rows) {
     this.#size = { type: "resize", id: this.id, columns, rows };
     if (this.stage) this.#sendSize();
@@ -398,7 +455,13 @@ export class Run extends Emitter {
     }
   }
 
-  /** Subscribe to `queued`, `started`, `output`, `exit` or `error`. */
+  /**
+   * Subscribe to `queued`, `started`, `output`, `exit` or `error`.
+   *
+   * @param {string} type
+   * @param {(value: any) => void} listener
+   * @returns What ends the subscription.
+   */
   on(type, listener) {
     // With a listener for output and no iteration yet, nothing need be kept.
     if (type === "output" && this.#chunks && !this.#iterated) this.#chunks = null;
@@ -407,7 +470,7 @@ export class Run extends Emitter {
 
   #iterated = false;
 
-  /** Output as it comes, unfinished lines included. One iteration, of chunks or of lines, per run. */
+  /** Output as it comes, unfinished lines included. One iteration, of chunks or of lines, per run. @returns {AsyncGenerator<Chunk, void, void>} */
   async *chunks() {
     if (!this.#chunks || this.#iterated) {
       throw new WsrunnerError("iterated", "the output of this run is taken already");
@@ -429,9 +492,10 @@ export class Run extends Emitter {
     }
   }
 
-  /** Output line by line, without line ends; what is unfinished at the exit comes last. */
+  /** Output line by line, without line ends; what is unfinished at the exit comes last. @returns {AsyncGenerator<Line, void, void>} */
   async *lines() {
     // Pieces of a line are joined once, at its end: a line may be as long as the whole output.
+    /** @type {Record<StreamName, string[]>} */
     const unfinished = { stdout: [], stderr: [] };
     for await (const { stream, text } of this.chunks()) {
       const parts = text.split("\n");
@@ -443,7 +507,7 @@ export class Run extends Emitter {
       }
       if (rest) unfinished[stream].push(rest);
     }
-    for (const stream of ["stdout", "stderr"]) {
+    for (const stream of STREAMS) {
       if (unfinished[stream].length) yield { stream, text: unfinished[stream].join("") };
     }
   }
@@ -459,7 +523,7 @@ export class Run extends Emitter {
     return { ...text, exit: await this.exit };
   }
 
-  /** @private */
+  /** For the connection alone. */
   _start() {
     this.#sent = true;
     this.#link.send({ ...this.#request, type: "run", id: this.id });
@@ -467,7 +531,12 @@ export class Run extends Emitter {
     this.#early = [];
   }
 
-  /** Take one message of the server. @private @returns {boolean} Whether it was the last. */
+  /**
+   * Take one message of the server. For the connection alone.
+   *
+   * @param {any} message
+   * @returns {boolean} Whether it was the last.
+   */
   _receive(message) {
     switch (message.type) {
       case "queued":
@@ -505,13 +574,13 @@ export class Run extends Emitter {
     }
   }
 
-  /** Whether an error is only about something sent to the run, a signal say, and not its end. */
+  /** Whether an error is only about something sent to the run, a signal say, and not its end. @param {WireError} error */
   #goesOn({ code, path }) {
-    if (code === "no_such_run" || CONTROL_PATH.test(path)) return true;
+    if (code === "no_such_run" || (path && CONTROL_PATH.test(path))) return true;
     return this.#accepted && code !== "internal";
   }
 
-  /** End without an exit. @private */
+  /** End without an exit. For the connection alone. @param {WsrunnerError} error */
   _fail(error) {
     if (this.#ended) return;
     this.#failure = error;
@@ -520,6 +589,7 @@ export class Run extends Emitter {
     this._emit("error", error);
   }
 
+  /** @param {{type: StreamName, seq: number, data: string, base64?: string}} message */
   #output(message) {
     const stream = message.type;
     const bytes = message.base64 === undefined ? undefined : fromBase64(message.base64);
@@ -531,6 +601,7 @@ export class Run extends Emitter {
     this.#wake?.resolve();
   }
 
+  /** @param {Exit} exit */
   #finish(exit) {
     this.#end();
     this.#settle.resolve(exit);
@@ -549,6 +620,7 @@ export class Run extends Emitter {
     this.#drained = null;
   }
 
+  /** @param {object} message */
   #send(message) {
     if (this.#ended) return;
     if (this.#sent) this.#link.send(message);
@@ -561,7 +633,7 @@ function defaultUrl() {
   return globalThis.location.origin;
 }
 
-/** Return the address of the socket that a server's address means. */
+/** Return the address of the socket that a server's address means. @param {string | URL} url */
 function endpoint(url) {
   const parsed = new URL(url, globalThis.location?.href);
   parsed.protocol = parsed.protocol.replace("http", "ws");
@@ -572,25 +644,33 @@ function endpoint(url) {
   return parsed.href;
 }
 
+/**
+ * @param {Closing} event
+ * @param {boolean} opened
+ * @param {string} url
+ */
 function closing(event, opened, url) {
   if (!opened) return new WsrunnerError("unreachable", `no connection to ${url}`);
   const words = CLOSED[event.code] ?? "the connection was lost";
   return new WsrunnerError("connection_lost", event.reason ? `${words}: ${event.reason}` : words);
 }
 
+/** @param {WireError} error */
 function serverError({ code, message, path, retry_after_s }) {
   return new WsrunnerError(code, message, { path, retryAfterS: retry_after_s });
 }
 
+/** @returns {Deferred} */
 function deferred() {
-  let resolve;
+  let resolve = () => {};
+  /** @type {Promise<void>} */
   const promise = new Promise((done) => {
     resolve = done;
   });
   return { promise, resolve };
 }
 
-/** Cut data into what one message may hold, never through a character. */
+/** Cut data into what one message may hold, never through a character. @param {string | Uint8Array} data */
 function* pieces(data) {
   for (let start = 0; start < data.length; ) {
     let end = Math.min(start + STDIN_PIECE, data.length);
@@ -603,14 +683,17 @@ function* pieces(data) {
   }
 }
 
+/** @param {number} unit */
 function isHighSurrogate(unit) {
   return unit >= 0xd800 && unit <= 0xdbff;
 }
 
+/** @param {string | Uint8Array} piece */
 function byteLength(piece) {
   return typeof piece === "string" ? new TextEncoder().encode(piece).length : piece.length;
 }
 
+/** @param {Uint8Array} bytes */
 function toBase64(bytes) {
   let binary = "";
   for (let start = 0; start < bytes.length; start += 8192) {
@@ -619,6 +702,7 @@ function toBase64(bytes) {
   return btoa(binary);
 }
 
+/** @param {string} text */
 function fromBase64(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

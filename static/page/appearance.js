@@ -2,6 +2,7 @@
 
 import { recall, remember } from "./store.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 const THEMES = new Map([["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]]);
 

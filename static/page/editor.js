@@ -1,5 +1,6 @@
 /** The editor: CodeMirror if the bundle is there, else a plain text area with the same interface. */
 
+import { loadBundle } from "./bundle.js";
 import { isRunKey } from "./keys.js";
 
 /**
@@ -8,7 +9,7 @@ import { isRunKey } from "./keys.js";
  */
 export async function createEditor(parent, options) {
   try {
-    const { codemirror } = await import("../dist/bundle.js");
+    const { codemirror } = await loadBundle();
     return (await codemirror()).createEditor(parent, options);
   } catch {
     return createPlainEditor(parent, options);

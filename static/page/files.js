@@ -2,6 +2,7 @@
 
 import { element } from "./picker.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 
 export class Files {

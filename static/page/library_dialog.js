@@ -5,6 +5,7 @@ import { toast } from "./notices.js";
 import { element } from "./picker.js";
 import { download, readFiles } from "./transfer.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 
 export class LibraryDialog {
@@ -12,7 +13,7 @@ export class LibraryDialog {
   #dialog = $("programs-dialog");
 
   /**
-   * @param {{current: () => library.Entry, saveNow: () => void, open: (entry: library.Entry) => void,
+   * @param {{current: () => Omit<library.Entry, "at">, saveNow: () => void, open: (entry: library.Entry) => void,
    *   create: () => void, copy: () => void, rename: (name: string) => void,
    *   take: (files: {name: string, content: string}[]) => void, languageName: (id: string) => string}} page
    */
@@ -76,7 +77,7 @@ export class LibraryDialog {
     const { id } = this.#page.current();
     const entries = library.list();
     // Those with a name are what somebody wanted to keep.
-    entries.sort((one, other) => Boolean(other.name) - Boolean(one.name));
+    entries.sort((one, other) => Number(Boolean(other.name)) - Number(Boolean(one.name)));
     $("program-list").replaceChildren(...entries.map((entry) => this.#row(entry, entry.id === id)));
     $("program-none").hidden = entries.length > 0;
   }

@@ -20,6 +20,7 @@ import { forget, pack, recall, remember } from "./store.js";
 import { hasTerminal, loadTerminal } from "./terminal.js";
 import { elapsed, outcome, refusal } from "./words.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 const TOUCH = matchMedia("(pointer: coarse)");
 /** Of a run that a reload ended, so much of the output is shown again. */
@@ -46,7 +47,7 @@ let stoppedByMe = false;
 /** Whether the run was started from the editor, and whether the program was sent any input. */
 let cameFromEditor = false;
 let answered = false;
-/** The places that the run named, with the lines they stand in, and its errors. */
+/** The places that the run named, with the lines they stand in, and its errors. @type {ReturnType<typeof placeFinder>} */
 let findPlaces = () => [];
 let places = [];
 let errors = "";
@@ -346,7 +347,8 @@ function showTools() {
 // Controls.
 
 function setUpControls() {
-  for (const name of ["code", "output"]) $(`show-${name}`).addEventListener("click", () => view(name));
+  $("show-code").addEventListener("click", () => view("code"));
+  $("show-output").addEventListener("click", () => view("output"));
   busy(false);
   showTools();
   $("run-modifier").textContent = ON_MAC ? "⌘" : "Ctrl";

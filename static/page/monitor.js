@@ -7,6 +7,7 @@ import { recallToken } from "./store.js";
 import { tokenDialog } from "./token.js";
 import { duration, elapsed, outcome, sentence } from "./words.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 const BASE = new URL(".", document.baseURI);
 const ENDED_SHOWN = 200;

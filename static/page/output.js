@@ -63,7 +63,7 @@ export class Output {
     this.#onText = onText;
     this.#onPlace = onPlace;
     element.addEventListener("click", (event) => {
-      const { place } = event.target.closest("a.place") ?? {};
+      const { place } = /** @type {any} */ (event.target).closest("a.place") ?? {};
       if (!place) return;
       event.preventDefault();
       onOpen?.(place);

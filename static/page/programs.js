@@ -24,11 +24,12 @@ import { mainOf, receiveDrops } from "./transfer.js";
  * @property {string | null} [stdin]
  */
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 const SAVE_AFTER_MS = 400;
 
 export class Programs {
-  /** The catalogue. @type {Map<string, {id: string, name: string, file: string, aliases: string[], present: boolean}>} */
+  /** The catalogue. @type {Map<string, {id: string, name: string, file: string, aliases: string[], present: boolean, live?: string}>} */
   #languages = new Map();
   #language = "python";
   /** What the library knows the program by; the stamp is empty until it is there. */
@@ -123,7 +124,7 @@ export class Programs {
 
   /** There is no terminal here. */
   withoutTerminal() {
-    const choice = document.querySelector("[name=input][value=terminal]");
+    const choice = inputChoice("[value=terminal]");
     choice.disabled = true;
     choice.parentElement.title = "This server has no terminal";
     if (choice.checked) this.#input = "typed";
@@ -318,14 +319,15 @@ export class Programs {
     this.#editor?.show(file, file === this.#files.main ? this.#language : "");
   }
 
+  /** @returns {Program["input"]} */
   get #input() {
-    return document.querySelector("[name=input]:checked").value;
+    return /** @type {Program["input"]} */ (inputChoice(":checked").value);
   }
 
   set #input(mode) {
     const known = mode === "text" || mode === "terminal" ? mode : "typed";
-    const choice = document.querySelector(`[name=input][value=${known}]`);
-    (choice.disabled ? document.querySelector("[name=input][value=typed]") : choice).checked = true;
+    const choice = inputChoice(`[value=${known}]`);
+    (choice.disabled ? inputChoice("[value=typed]") : choice).checked = true;
     this.#showInput();
   }
 
@@ -369,6 +371,11 @@ export class Programs {
   }
 }
 
+/** One of the ways to give input. @param {string} selector @returns {HTMLInputElement} */
+function inputChoice(selector) {
+  return document.querySelector(`[name=input]${selector}`);
+}
+
 /** Storage may hold anything. */
 function text(value) {
   return typeof value === "string" ? value : undefined;
@@ -392,6 +399,7 @@ function firstProgram(id, languages) {
   return asProgram(id, { code: examplesOf(id)[0]?.code ?? "" }, languages);
 }
 
+/** @param {string} id @param {Partial<import("./examples.js").Example>} example */
 function asProgram(id, { code, input, stdin, args }, languages) {
   const name = languages.get(id)?.file ?? examplesOf(id)[0]?.file ?? "main.txt";
   return { language: id, files: [{ name, content: code }], input, stdin, args };

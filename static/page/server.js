@@ -93,17 +93,19 @@ export class Server {
       return;
     }
     this.#connection = connect(this.#base, { token, reconnect: RECONNECT });
-    this.#connection.on("state", (state) => this.#follow(state));
+    this.#connection.on("state", (now) => this.#follow(now));
   }
 
-  #follow({ state, error, retryMs }) {
-    if (state === "open") {
+  /** @param {import("../wsrunner.js").ConnectionState} now */
+  #follow(now) {
+    if (now.state === "open") {
       this.#refused = false;
       this.#trouble = "";
       banner("");
       if (this.#opened) this.#refresh();
       this.#opened = true;
-    } else if (state === "waiting") {
+    } else if (now.state === "waiting") {
+      const { error, retryMs } = now;
       this.#retryAt = performance.now() + retryMs;
       this.#trouble ||= UNREACHABLE;
       if (error.code === "connection_lost") {
@@ -111,8 +113,8 @@ export class Server {
       }
       this.#showTrouble();
       if (error.code === "unreachable") this.#probe();
-    } else if (state === "closed") {
-      banner(refusal(error).title, { action: () => this.#connection.reconnect() });
+    } else if (now.state === "closed") {
+      banner(refusal(now.error).title, { action: () => this.#connection.reconnect() });
     }
   }
 

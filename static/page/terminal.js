@@ -1,9 +1,11 @@
 /** The terminal, loaded when it is first wanted. */
 
+import { loadBundle } from "./bundle.js";
+
 /** Return what makes a terminal (see ../src/xterm.js); null if the bundle is not there. */
 export async function loadTerminal() {
   try {
-    const { xterm } = await import("../dist/bundle.js");
+    const { xterm } = await loadBundle();
     return (await xterm()).createTerminal;
   } catch {
     return null;
@@ -13,7 +15,7 @@ export async function loadTerminal() {
 /** Whether the server has the bundle; that is small, the terminal in it comes when it is wanted. */
 export async function hasTerminal() {
   try {
-    await import("../dist/bundle.js");
+    await loadBundle();
     return true;
   } catch {
     return false;

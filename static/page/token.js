@@ -3,6 +3,7 @@
 import { isToken } from "../wsrunner.js";
 import { keepToken } from "./store.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 
 /**

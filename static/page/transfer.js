@@ -1,8 +1,10 @@
 /** Files that come from the person's own machine, and go there. */
 
+import { loadBundle } from "./bundle.js";
 import { toast } from "./notices.js";
 import { size } from "./words.js";
 
+/** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 /** What a server takes in one message, if nobody set it otherwise. */
 const TOTAL_MAX_BYTES = 1024 * 1024;
@@ -44,8 +46,13 @@ export async function readFiles(given) {
   return texts;
 }
 
+/** What loads zip files' code; null where there is no bundle. */
+function loadZip() {
+  return loadBundle().then(({ zip }) => zip, () => null);
+}
+
 async function unzip(name, bytes) {
-  const { zip } = await import("../dist/bundle.js").catch(() => ({}));
+  const zip = await loadZip();
   if (!zip) {
     toast(`${name}: this server has nothing to unpack zip files with`);
     return null;
@@ -99,7 +106,7 @@ export async function download({ name, program }) {
     give(files[0].name.split("/").pop(), new TextEncoder().encode(files[0].content));
     return;
   }
-  const { zip } = await import("../dist/bundle.js").catch(() => ({}));
+  const zip = await loadZip();
   // Without the bundle each comes by itself.
   if (!zip) for (const file of files) give(file.name.replaceAll("/", "_"), new TextEncoder().encode(file.content));
   else give(`${(name || language).replace(/[\\/:*?"<>|]/g, "_")}.zip`, (await zip()).pack(files));

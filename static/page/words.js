@@ -30,6 +30,7 @@ const REASONS = {
  * @returns {{tone: "good" | "bad" | "plain", title: string, facts: [string, string][]}}
  */
 export function outcome(exit, { byMe } = {}) {
+  /** @type {[string, string][]} */
   const facts = [];
   if (exit.stage !== "queue") facts.push(["Time", duration(exit.wall_ms)]);
   if (exit.cpu_ms !== null) facts.push(["CPU", duration(exit.cpu_ms)]);
@@ -44,6 +45,7 @@ export function outcome(exit, { byMe } = {}) {
   return { ...told, facts };
 }
 
+/** @param {import("../wsrunner.js").Exit} exit @returns {{tone: "good" | "bad" | "plain", title: string}} */
 function titleOf({ reason, code, signal, stage, truncated }) {
   if (reason === "exited" && stage === "build") {
     return { tone: "bad", title: `The build failed with exit code ${code}` };

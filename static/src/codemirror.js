@@ -123,7 +123,7 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
       if (update.docChanged) onChange(update.state.doc.toString());
     }),
   ];
-  const view = new EditorView({ parent, root: parent.getRootNode(), extensions });
+  const view = new EditorView({ parent, root: /** @type {Document | ShadowRoot} */ (parent.getRootNode()), extensions });
 
   function showMarks() {
     if (!file || marked.has(file)) return;

@@ -20,11 +20,11 @@ const THEMES = {
 /**
  * @param {HTMLElement} parent
  * @param {{dark: boolean, onData: (data: string) => void, onResize: (size: {columns: number, rows: number}) => void,
- *   find: (text: string) => object[], onOpen: (place: object) => void}} options `find` tells the places that a
+ *   find: (text: string) => {start: number, end: number}[], onOpen: (place: object) => void}} options `find` tells the places that a
  *   line names (see page/places.js); `onOpen` is called when somebody follows one.
  */
 export function createTerminal(parent, { dark, onData, onResize, find, onOpen }) {
-  const root = parent.getRootNode();
+  const root = /** @type {Document | ShadowRoot} */ (parent.getRootNode());
   if (!root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets.push(sheet);
   const terminal = new Terminal({
     fontFamily: "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
