@@ -605,16 +605,44 @@ def test_output_to_a_full_disk_is_told(url):
         ({}, None),
         ({"WSRUNNER_TOKEN": "client"}, "client"),
         ({"WSRUNNER_TOKEN": "client", "WSRUNNER_OPERATOR_TOKEN": "operator"}, "operator"),
+        ({"WSRUNNER_TOKEN_FILE": "client.txt"}, "client-in-a-file"),
+        ({"WSRUNNER_TOKEN_FILE": "client.txt", "WSRUNNER_OPERATOR_TOKEN": "operator"}, "operator"),
+        (
+            {"WSRUNNER_TOKEN": "client", "WSRUNNER_OPERATOR_TOKEN_FILE": "operator.txt"},
+            "operator-in-a-file",
+        ),
     ],
 )
-def test_the_monitor_takes_the_operator_token_before_the_clients(monkeypatch, variables, token):
+def test_the_monitor_takes_the_operator_token_before_the_clients(
+    monkeypatch, tmp_path, variables, token
+):
+    monkeypatch.chdir(tmp_path)
+    for who in ("client", "operator"):
+        (tmp_path / f"{who}.txt").write_text(f"{who}-in-a-file\n")
     for name in ("WSRUNNER_TOKEN", "WSRUNNER_OPERATOR_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(f"{name}_FILE", raising=False)
     shown = []
     monkeypatch.setattr(dashboard, "show", lambda url, token, **_: shown.append(token))
     done = CliRunner().invoke(main.main, ["monitor"], env=variables)
     assert done.exit_code == 0, done.output
     assert shown == [token]
+
+
+@pytest.mark.parametrize("name", ["WSRUNNER_TOKEN", "WSRUNNER_OPERATOR_TOKEN"])
+def test_a_token_that_is_given_twice_is_refused(name):
+    done = CliRunner().invoke(main.main, ["monitor"], env={name: "x", f"{name}_FILE": "y"})
+    assert f"{name} and {name}_FILE are both given; give one" in done.output
+    assert done.exit_code == 2
+
+
+def test_an_option_for_the_token_goes_before_variables(monkeypatch):
+    shown = []
+    monkeypatch.setattr(dashboard, "show", lambda url, token, **_: shown.append(token))
+    variables = {"WSRUNNER_TOKEN_FILE": "none", "WSRUNNER_OPERATOR_TOKEN": "variable"}
+    done = CliRunner().invoke(main.main, ["monitor", "--token", "option"], env=variables)
+    assert done.exit_code == 0, done.output
+    assert shown == ["option"]
 
 
 def test_the_monitor_takes_its_token_from_a_file(monkeypatch, tmp_path):

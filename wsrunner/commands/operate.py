@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @options.url
 @click.option(
     "--token",
-    envvar=["WSRUNNER_OPERATOR_TOKEN", "WSRUNNER_TOKEN"],
     help="The server's operator token, or its access token if it has no operator token; options "
     "show in the list of processes.  [WSRUNNER_OPERATOR_TOKEN, WSRUNNER_TOKEN]",
 )
@@ -32,7 +31,7 @@ def monitor_command(*, url: str, token: str | None, token_file: Path | None, as_
     """
     from wsrunner.commands import dashboard
 
-    token = options.choose_token(token, token_file)
+    token = options.choose_token(token, token_file, "WSRUNNER_OPERATOR_TOKEN", "WSRUNNER_TOKEN")
     try:
         dashboard.show(url, token, as_json=as_json)
     except ValueError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -22,22 +23,39 @@ url = click.option(
 
 token_file = click.option(
     "--token-file",
-    envvar="WSRUNNER_TOKEN_FILE",
     type=click.Path(path_type=Path),
-    help="File whose only line is the token.  [WSRUNNER_TOKEN_FILE]",
+    help="File whose only line is the token.  [the variables of --token, with _FILE added]",
 )
 
 
-def choose_token(token: str | None, file: Path | None) -> str | None:
-    """Return the token, given as such or in a file; None if there is none.
+def choose_token(token: str | None, file: Path | None, *variables: str) -> str | None:
+    """Return the token, as such or from a file; None if there is none.
+
+    Args:
+        token: That of ``--token``; empty for none, whatever the variables say.
+        file: That of ``--token-file``.
+        variables: What counts if no option is given. The first one that is set has the token; its
+            name with ``_FILE`` behind it, a file that has.
 
     Raises:
-        SetupError: Both are given, or the file does not hold one.
+        SetupError: The same token is given in both ways, or the file does not hold one.
     """
-    if file is None:
-        return token
-    if token:
-        raise SetupError("--token and --token-file are both given, by option or variable; give one")
+    forms = [("--token", token, "--token-file", file)]
+    for name in variables:
+        named = os.environ.get(f"{name}_FILE")
+        file_there = Path(named) if named else None
+        forms.append((name, os.environ.get(name) or None, f"{name}_FILE", file_there))
+    for name, text, file_name, path in forms:
+        if text and path:
+            raise SetupError(f"{name} and {file_name} are both given; give one")
+        if path:
+            return _read(path)
+        if text is not None:
+            return text
+    return None
+
+
+def _read(file: Path) -> str:
     if settings.exposed(file):
         click.echo(f"wsrunner: the token file {file} can be read by everybody here", err=True)
     return settings.read_token(file)

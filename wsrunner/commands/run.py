@@ -35,7 +35,6 @@ class _RunCommand(click.Command):
 @options.url
 @click.option(
     "--token",
-    envvar="WSRUNNER_TOKEN",
     help="Access token; options show in the list of processes.  [WSRUNNER_TOKEN]",
 )
 @options.token_file
@@ -91,7 +90,7 @@ def run_command(
     descriptors.ensure_open()
     if code is None and not files:
         raise click.UsageError("name a file to run, or - for stdin, or give source with --code")
-    token = options.choose_token(token, token_file)
+    token = options.choose_token(token, token_file, "WSRUNNER_TOKEN")
     _check(url, token, [*files, *args, *env, command or "", language or "", code or ""])
     from_stdin = code is None and files[0] == "-"
     no_stdin = from_stdin and stdin is None
