@@ -39,9 +39,8 @@ from wsrunner.engines.docker.engine import LABEL_INSTANCE, DockerEngine
 from wsrunner.protocol import RunRequest
 from wsrunner.runs.order import Order, make_order
 from wsrunner.serving.wire import job_of
+from wsrunner.units import KIB, MIB
 
-KIB = 1024
-MIB = 2**20
 REMOVAL_S = 30.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 RESULTS = Path(__file__).parent / "results"

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import kit
-from bench.kit import KIB, MIB, Figure
+from bench.kit import Figure
+from wsrunner.units import KIB, MIB
 
 NAME = "relay"
 HELP = "lines and bytes a second to one client and to 50, and the server's memory meanwhile"

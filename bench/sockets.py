@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import kit
-from bench.kit import KIB, Figure
+from bench.kit import Figure
+from wsrunner.units import KIB
 
 NAME = "sockets"
 HELP = "memory and loop delay at 100, 1,000 and 10,000 waiting clients"

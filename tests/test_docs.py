@@ -42,7 +42,7 @@ LAYERS = [
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base"},
     {"languages", "java", "settings", "protocol", "address"},
-    {"errors"},
+    {"errors", "units"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not
 named stands where its package does."""

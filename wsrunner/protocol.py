@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
+from wsrunner.units import KIB
 
 SUBPROTOCOL = "wsrunner.v1"
 TOKEN_SUBPROTOCOL_PREFIX = "wsrunner.token."  # noqa: S105 - a prefix, not a token
@@ -22,9 +23,9 @@ FILES_MAX = 64
 FILE_NAME_MAX_BYTES = 255
 ARGS_MAX = 256
 ENV_MAX = 64
-ARGUMENT_MAX_BYTES = 128 * 1024 - 1024
+ARGUMENT_MAX_BYTES = 128 * KIB - KIB
 """Linux takes no longer argument or variable (MAX_ARG_STRLEN); some room is ours."""
-ARGUMENTS_MAX_BYTES = 1536 * 1024
+ARGUMENTS_MAX_BYTES = 1536 * KIB
 """Of all arguments and variables: Linux takes 2 MiB with a stack of 8 MiB (execve(2))."""
 QUOTED_MAX = 200
 """Characters of a client's own text that an error repeats."""

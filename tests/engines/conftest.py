@@ -6,8 +6,7 @@ from tests.engines.processes import ProcessEngine
 from wsrunner.engines.base import Box
 from wsrunner.engines.docker.engine import DockerEngine
 from wsrunner.settings import UIDS
-
-MIB = 2**20
+from wsrunner.units import MIB
 
 
 @pytest.fixture(params=["processes", pytest.param("docker", marks=pytest.mark.docker)])

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from wsrunner.address import is_loopback, neighbour, shown
 from wsrunner.client import errors
 from wsrunner.client.errors import ConnectError
+from wsrunner.units import MIB
 
-BODY_MAX_BYTES = 4 * 1024 * 1024
+BODY_MAX_BYTES = 4 * MIB
 ERROR_BODY_MAX_BYTES = 4096
 
 

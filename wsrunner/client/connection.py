@@ -18,11 +18,12 @@ from wsrunner import protocol
 from wsrunner.address import is_loopback
 from wsrunner.client import errors
 from wsrunner.client.errors import ConnectError, ConnectionLostError
+from wsrunner.units import MIB
 
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
-MESSAGE_MAX_BYTES = 16 * 1024 * 1024
+MESSAGE_MAX_BYTES = 16 * MIB
 
 
 class _Connect(connect):

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET
 
 from wsrunner import protocol
+from wsrunner.units import KIB
 
-STDIN_MESSAGE_BYTES = 64 * 1024
+STDIN_MESSAGE_BYTES = 64 * KIB
 
 
 def run_request(

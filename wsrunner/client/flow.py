@@ -9,10 +9,12 @@ import asyncio
 from collections import deque
 from typing import Literal, NamedTuple
 
-OUTPUT_BUFFER_BYTES = 256 * 1024
+from wsrunner.units import KIB
+
+OUTPUT_BUFFER_BYTES = 256 * KIB
 OUTPUT_COST_BYTES = 128
 """What one buffered `Output` costs beside its data, so that tiny ones count too."""
-STDIN_WINDOW_BYTES = 256 * 1024
+STDIN_WINDOW_BYTES = 256 * KIB
 """Stdin sent beyond what the server said the program took; it refuses when 1 MiB waits there."""
 
 StreamName = Literal["stdout", "stderr"]

@@ -10,9 +10,11 @@ import asyncio
 import os
 import select
 
+from wsrunner.units import KIB
+
 STDIN, STDOUT, STDERR = 0, 1, 2
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 64 * KIB
 WRITE_BYTES = 4096
 """PIPE_BUF: a write of no more never blocks on a pipe that poll calls writable (POSIX write)."""
 

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from wsrunner.units import MIB
+
 Catalogue = Sequence[Mapping[str, Any]]
 """Entries of ``GET /v1/languages``; ``id``, ``aliases``, ``file`` and ``name`` are looked at."""
 
-FILE_MAX_BYTES = 64 * 1024 * 1024
+FILE_MAX_BYTES = 64 * MIB
 """The most a server can be set to take in one message; its own limit is usually far lower."""
 
 

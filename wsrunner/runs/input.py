@@ -16,13 +16,14 @@ from wsrunner.runs.delivery import Delivery
 from wsrunner.runs.events import Drained
 from wsrunner.runs.memory import Held
 from wsrunner.runs.tasks import Tasks
+from wsrunner.units import KIB
 
 log = logging.getLogger(__name__)
 
 STDIN_MAX_BYTES = 2**20
 """Unread stdin a run may have; more is refused with too_large."""
-STDIN_WINDOW_BYTES = 64 * 1024
-DRAINED_EVERY_BYTES = 128 * 1024
+STDIN_WINDOW_BYTES = 64 * KIB
+DRAINED_EVERY_BYTES = 128 * KIB
 
 
 class Input:

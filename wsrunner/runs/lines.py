@@ -8,7 +8,9 @@ from __future__ import annotations
 import codecs
 from typing import NamedTuple
 
-CHUNK_MAX_BYTES = 32 * 1024
+from wsrunner.units import KIB
+
+CHUNK_MAX_BYTES = 32 * KIB
 """Most bytes in one chunk; a longer line comes in several."""
 INTERVAL_S = 0.010
 """Least time between messages of a run that prints faster than that, unless a chunk is full."""

@@ -16,12 +16,11 @@ from wsrunner.errors import ImageMissingError, LimitOutOfRangeError
 from wsrunner.languages import Catalogue, Language
 from wsrunner.runs.job import Job, Limits
 from wsrunner.settings import Settings
+from wsrunner.units import KIB, MIB
 
 MEMORY_MIN_MB = 16
 PIDS_MIN = 8
 LIMIT_MAX_BITS = 32
-KIB = 1024
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)

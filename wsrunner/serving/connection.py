@@ -21,14 +21,15 @@ from websockets.typing import Data
 from wsrunner.runs.job import Principal
 from wsrunner.serving import answers
 from wsrunner.serving.inlet import FRAME_BYTES, Inlet, Pace, cut
+from wsrunner.units import KIB
 
 log = logging.getLogger(__name__)
 
 FAREWELL_S = 0.5
 """What a client gets for its half of the TCP connection's end, once either has said goodbye."""
-PONGS_MAX_BYTES = 64 * 1024
+PONGS_MAX_BYTES = 64 * KIB
 """Unread answers to a client's pings; `websockets` writes them without flow control."""
-HEAD_MAX_BYTES = 32 * 1024
+HEAD_MAX_BYTES = 32 * KIB
 """Of a request: its line and its headers."""
 _HEAD_END = b"\r\n\r\n"
 _BODY_HEADERS = re.compile(rb"\r\n(?:content-length|transfer-encoding):[^\r\n]*", re.IGNORECASE)

@@ -15,12 +15,13 @@ from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
 from wsrunner.serving.rate import Bucket
+from wsrunner.units import KIB
 
 SHARE_UNITS = 8
 """What one socket may be given in a turn of the event loop; a frame counts 1, see `UNIT_BYTES`."""
 TURN_UNITS = 32
 """What all sockets together may be given in a turn: 2 to 3 ms if each is answered with an error."""
-UNIT_BYTES = 8 * 1024
+UNIT_BYTES = 8 * KIB
 """Bytes that count as much as a frame."""
 PINGS_PER_S = 200.0
 PINGS_BURST = 1000.0

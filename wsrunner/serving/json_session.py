@@ -25,8 +25,8 @@ from wsrunner.runs.run import Run
 from wsrunner.serving import wire
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.rate import RateLimiter
+from wsrunner.units import KIB
 
-KIB = 1024
 RUNS_PER_SOCKET_MAX = 100
 
 

@@ -19,8 +19,8 @@ from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.rate import RateLimiter
+from wsrunner.units import KIB
 
-KIB = 1024
 CLOSE_DONE = 1000
 CLOSE_NOT_ALLOWED = 1008
 CLOSE_TOO_BIG = 1009

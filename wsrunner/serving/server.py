@@ -33,7 +33,7 @@ from wsrunner.errors import (
 )
 from wsrunner.gates import open_gate
 from wsrunner.runs.host import Host
-from wsrunner.runs.order import KIB, MIB, default_box
+from wsrunner.runs.order import default_box
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
@@ -48,6 +48,7 @@ from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
 from wsrunner.settings import Settings, exposed, uid_range
+from wsrunner.units import KIB, MIB
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import msgspec
 
+from wsrunner.units import KIB
+
 _KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 """Not left to `mimetypes`: it asks the machine, and browsers refuse modules of another type."""
 _HASHED = re.compile(r"dist/chunks/.+-[A-Z0-9]{8}\.\w+")
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
-_COMPRESS_MIN_BYTES = 1024
+_COMPRESS_MIN_BYTES = KIB
 _CODINGS = (("br", ".br"), ("gzip", ".gz"))
 """Best first (RFC 9110 section 8.4.1, RFC 7932), with the name of the compressed form."""
 

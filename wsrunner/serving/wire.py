@@ -12,8 +12,7 @@ from wsrunner import protocol
 from wsrunner.engines.base import STDERR
 from wsrunner.runs.events import Exit, Output
 from wsrunner.runs.job import Job, Limits
-
-KIB = 1024
+from wsrunner.units import KIB
 
 
 def job_of(request: protocol.RunRequest) -> Job:

@@ -12,15 +12,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
+from wsrunner.units import KIB, MIB
 
-INLINE_MAX_BYTES = 64 * 1024
+INLINE_MAX_BYTES = 64 * KIB
 """Files up to this size travel inside the script; larger ones and those with NUL cost a `head`."""
 SIGNAL_BASE = 128
 SIGNAL_MAX = 64
 CODE_MAX = 255
 FIGURE_MAX = 2**63
 HEADER_BYTES = 45
-HELD_MAX_BYTES = 1024 * 1024
+HELD_MAX_BYTES = MIB
 """Output held back behind one stream's mark until the other stream shows its own."""
 REPORT_MAX_BYTES = 256
 

@@ -28,6 +28,7 @@ from wsrunner.engines.base import STDERR, STDOUT, Box, Ended, Frame, Item, Plan
 from wsrunner.engines.dialogue.dialogue import Dialogue, first_process, stand_in
 from wsrunner.engines.docker.images import UNUSABLE
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
+from wsrunner.units import KIB
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ WORK_DIR = "/home/glot"
 TMP_BYTES = 64 * 2**20
 NOFILE_MAX = 1024
 
-READ_HIGH_BYTES = 512 * 1024
+READ_HIGH_BYTES = 512 * KIB
 """Unread output after which the attach stream is paused, so that the program blocks."""
 RECONNECT_S = 0.5
 ANSWER_S = 10.0

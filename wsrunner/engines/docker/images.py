@@ -16,6 +16,7 @@ import aiodocker
 import aiohttp
 
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
+from wsrunner.units import MIB
 
 Docker = aiodocker.Docker
 """An open connection, for others to pass on without knowing aiodocker."""
@@ -27,7 +28,7 @@ NO_ENGINE = (
 REGISTRY_TIMEOUT_S = 10.0
 UNUSABLE = (ValueError, LookupError, TypeError, AttributeError)
 """What taking an answer apart raises that is not as the API says: no JSON, no UTF-8, other JSON."""
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = MIB
 _CANT_CONNECT = 900
 """aiodocker's own status of a connection that could not be made."""
 
