@@ -68,8 +68,11 @@ export interface Exit {
   code: number | null;
   signal: string | null;
   queued_ms: number;
+  /** Of the stage it ended in, by the container's clock. */
   wall_ms: number;
+  /** Of that stage; null if the server can't tell. */
   cpu_ms: number | null;
+  /** The container's peak, in KiB; null if the server can't tell, and where the build needed more than the program. */
   memory_kb: number | null;
   output_bytes: number;
   truncated: boolean;
