@@ -8,12 +8,13 @@
 import { isDark, setUpDivider, setUpTheme } from "./appearance.js";
 import { splitArguments } from "./args.js";
 import { createEditor } from "./editor.js";
+import { Findings } from "./findings.js";
 import { isRunKey } from "./keys.js";
 import { takeLines } from "./lines.js";
 import { announce, readOut, takeUnread, toast } from "./notices.js";
 import { Output } from "./output.js";
 import { element } from "./picker.js";
-import { marksOf, placeFinder } from "./places.js";
+import { placeFinder } from "./places.js";
 import { Programs } from "./programs.js";
 import { Server } from "./server.js";
 import { forget, pack, recall, remember } from "./store.js";
@@ -25,13 +26,11 @@ const $ = (id) => document.getElementById(id);
 const TOUCH = matchMedia("(pointer: coarse)");
 /** Of a run that a reload ended, so much of the output is shown again. */
 const LAST_OUTPUT_CHARS = 200_000;
-/** Of a program that prints errors without end, the first of them are marked in the editor. */
-const PLACES_MAX = 100;
-const ERRORS_MAX_CHARS = 100_000;
 const ON_MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const output = new Output($("log"), {
-  onText: readOut, onChange: showTools, onOpen: openPlace, onPlace: notePlace,
+  onText: readOut, onChange: showTools, onOpen: openPlace,
+  onPlace: (stream, line, place) => findings.note(stream, line, place),
 });
 const programs = new Programs();
 const server = new Server(new URL(".", document.baseURI), (entries) => (programs.languages = entries));
@@ -47,10 +46,9 @@ let stoppedByMe = false;
 /** Whether the run was started from the editor, and whether the program was sent any input. */
 let cameFromEditor = false;
 let answered = false;
-/** The places that the run named, with the lines they stand in, and its errors. @type {ReturnType<typeof placeFinder>} */
+/** What finds places in the output, and what the run said about them. @type {ReturnType<typeof placeFinder>} */
 let findPlaces = () => [];
-let places = [];
-let errors = "";
+let findings = new Findings();
 let clock = 0;
 
 start();
@@ -106,16 +104,17 @@ function toggle() {
 }
 
 async function run() {
-  const { language, files, args, input, stdin } = programs.current;
+  const { language, files, args, input, stdin, merge } = programs.current;
   const request = { language, files };
+  // A terminal has one stream anyway.
+  if (merge && input !== "terminal") request.merge = true;
   if (args.trim()) request.args = splitArguments(args);
   if (input === "text") request.stdin = stdin;
   $("welcome").hidden = true;
   $("input-line").value = "";
   output.clear();
   output.finder = findPlaces = placeFinder(files);
-  places = [];
-  errors = "";
+  findings = new Findings({ merged: request.merge });
   programs.mark([]);
   takeUnread();
 
@@ -168,7 +167,7 @@ async function run() {
     if (!inTerminal && exit.stage === "run" && output.empty) output.append("note", "The program printed nothing.\n");
     if (!inTerminal) for (const remark of output.remarks) output.append("note", `${remark}\n`);
     const { tone, title, facts } = outcome(exit, { byMe: stoppedByMe });
-    output.whenDrawn(() => programs.mark(marksOf(places, errors.split("\n"))));
+    output.whenDrawn(() => programs.mark(findings.marks({ failed: tone === "bad" })));
     show(tone, title, { facts });
   } catch (error) {
     const { title, detail } = refusal(error);
@@ -197,7 +196,7 @@ function follow(mine, { inTerminal, typed }) {
   mine.on("output", ({ stream, text, bytes }) => {
     if (inTerminal) terminal.write(bytes ?? text);
     else output.append(stream, text, bytes);
-    if (stream === "stderr" && errors.length < ERRORS_MAX_CHARS) errors += text;
+    findings.take(stream, text);
     // A line that is not ended is a prompt.
     if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
   });
@@ -244,10 +243,6 @@ function openPlace(place) {
     view("code");
     programs.goTo(place);
   }
-}
-
-function notePlace(stream, line, place) {
-  if (stream === "stderr" && places.length < PLACES_MAX) places.push({ line, place });
 }
 
 /** The run, or the start, is over, unless another has begun. */

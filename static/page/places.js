@@ -71,8 +71,8 @@ export function placeFinder(files, { anyMain = false } = {}) {
  * @returns {{file: string, line: number, column: number | null, severity: "error" | "warning" | "info", message: string}[]}
  */
 export function marksOf(found, lines) {
-  // Of a stack trace, what went wrong stands before or after all the places.
-  const headline = lines.find((line) => /^\S/.test(line) && TROUBLE.test(line) && !found.some((other) => other.line === line));
+  // Of a stack trace, what went wrong stands before or after all the places; what came last counts.
+  const headline = lines.findLast((line) => /^\S/.test(line) && TROUBLE.test(line) && !found.some((other) => other.line === line));
   const marks = new Map();
   for (const { line, place } of found) {
     const key = `${place.file}:${place.line}`;

@@ -22,11 +22,17 @@ import { mainOf, receiveDrops } from "./transfer.js";
  * @property {string} [args]
  * @property {"typed" | "text" | "terminal"} [input]
  * @property {string | null} [stdin]
+ * @property {boolean} [merge] Errors as part of the output, in exactly the order in which both were written.
  */
 
 /** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
 const SAVE_AFTER_MS = 400;
+/** What shows late, by a language's `live` in the catalogue; in a terminal too, as such runtimes ask no terminal. */
+const LATE = {
+  lines: "a prompt shows once its line has ended, or where the program flushes it",
+  flushed: "output shows where the program flushes it, else at its end",
+};
 
 export class Programs {
   /** The catalogue. @type {Map<string, {id: string, name: string, file: string, aliases: string[], present: boolean, live?: string}>} */
@@ -68,7 +74,7 @@ export class Programs {
     if (isLink(location.hash)) this.#openLink();
     window.addEventListener("hashchange", () => isLink(location.hash) && this.#openLink());
     window.addEventListener("pagehide", () => this.#saveNow());
-    for (const choice of document.querySelectorAll("[name=input]")) {
+    for (const choice of document.querySelectorAll("[name=input], [name=errors]")) {
       choice.addEventListener("change", () => {
         this.#showInput();
         this.save();
@@ -82,7 +88,7 @@ export class Programs {
   get current() {
     return {
       language: this.#language, files: this.#files.all, args: $("args").value, input: this.#input,
-      stdin: $("stdin").value,
+      stdin: $("stdin").value, merge: $("merge").checked,
     };
   }
 
@@ -192,6 +198,7 @@ export class Programs {
     this.#entry = { id, name, stamp };
     $("args").value = program.args ?? "";
     $("stdin").value = program.stdin ?? "";
+    $(program.merge ? "merge" : "apart").checked = true;
     this.#input = program.input ?? (program.stdin ? "text" : "typed");
     this.#files.all = program.files;
     this.#saved = JSON.stringify(this.current);
@@ -333,9 +340,12 @@ export class Programs {
 
   #showInput() {
     $("stdin-field").hidden = this.#input !== "text";
+    // There they are in order anyway.
+    $("errors").hidden = this.#input === "terminal";
     const entry = this.#languages.get(this.#language);
-    $("live-note").hidden = entry?.live !== "lines" || this.#input !== "typed";
-    $("live-note").textContent = `In ${entry?.name}, a prompt shows only once its line is ended; a terminal shows it at once.`;
+    const shown = LATE[entry?.live];
+    $("live-note").hidden = !shown || this.#input === "text";
+    $("live-note").textContent = shown ? `In ${entry.name}, ${shown}.` : "";
   }
 
   #showName() {

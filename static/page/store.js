@@ -120,13 +120,14 @@ export function isProgram(value) {
     value.files.length > 0 &&
     value.files.every((file) => typeof file?.name === "string" && typeof file?.content === "string") &&
     (value.args === undefined || typeof value.args === "string") &&
-    (value.stdin === undefined || value.stdin === null || typeof value.stdin === "string")
+    (value.stdin === undefined || value.stdin === null || typeof value.stdin === "string") &&
+    (value.merge === undefined || typeof value.merge === "boolean")
   );
 }
 
 /** Whether two programs are the same to whoever wrote them. */
 export function isSame(one, other) {
-  const form = ({ language, files, args = "", stdin = "" }) =>
-    JSON.stringify([language, files.map(({ name, content }) => [name, content]), args ?? "", stdin ?? ""]);
+  const form = ({ language, files, args = "", stdin = "", merge = false }) =>
+    JSON.stringify([language, files.map(({ name, content }) => [name, content]), args ?? "", stdin ?? "", merge]);
   return form(one) === form(other);
 }
