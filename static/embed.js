@@ -5,7 +5,7 @@
  *     <wsrunner-code language="python"><pre><code>print(6 * 7)</code></pre></wsrunner-code>
  *
  * Without scripts the code stays readable as it is. Attributes: `language`, `server` (where this file
- * came from, if left out), `token`, `stdin`, `args`, `readonly`, `autorun`, and `theme`, light or dark.
+ * came from, if left out), `token`, `stdin`, `args`, `merge`, `readonly`, `autorun`, and `theme`, light or dark.
  * All widgets of a page share one connection for each server, opened by the first Run.
  */
 
@@ -92,8 +92,8 @@ class WsrunnerCode extends HTMLElement {
     const status = element("span", "state");
     status.setAttribute("role", "status");
     const copy = button("Copy", "button quiet small");
-    const playground = element("a", "button quiet small", "Open in playground");
-    Object.assign(playground, { href: this.#server, target: "_blank", rel: "noopener" });
+    const playground = element("a", "button quiet small", "Playground");
+    Object.assign(playground, { href: this.#server, target: "_blank", rel: "noopener", ariaLabel: "Open in playground" });
     bar.append(run, status, element("span", "spacer"), reset, copy, playground);
     const log = element("div", "log");
     log.tabIndex = 0;
@@ -110,20 +110,14 @@ class WsrunnerCode extends HTMLElement {
     log.hidden = input.hidden = result.hidden = reset.hidden = true;
     frame.append(code, bar, log, input, result);
     root.append(frame);
-    this.#parts = { run, reset, status, log, input, result, line };
+    this.#parts = { run, reset, status, log, input, result, line, playground };
+    this.#link();
     this.#output = new Output(log, { onOpen: ({ line: at, column }) => this.#editor?.goTo(at, column) });
     copy.addEventListener("click", async () => {
       const copied = await navigator.clipboard?.writeText(this.code).then(() => true, () => false);
       copy.textContent = copied ? "Copied" : "Not allowed here";
       setTimeout(() => (copy.textContent = "Copy"), COPIED_MS);
     });
-    // The code as it is at the click; the playground names the file. Packing it takes a moment, which a new window is not given.
-    const link = async () => {
-      const program = { language: this.language, files: [{ name: "main", content: this.code }],
-        args: this.getAttribute("args") ?? "", stdin: this.getAttribute("stdin") };
-      playground.href = new URL(await pack(program), this.#server).href;
-    };
-    for (const type of ["pointerenter", "focus", "touchstart"]) playground.addEventListener(type, link, { passive: true });
 
     // Before the editor, which takes a while to load: nobody's click is lost.
     run.addEventListener("click", () => {
@@ -154,6 +148,7 @@ class WsrunnerCode extends HTMLElement {
       readOnly,
       onChange: (text) => {
         this.#file.content = text;
+        this.#link();
         reset.hidden = text === original;
       },
       onRun: () => this.run(),
@@ -163,8 +158,24 @@ class WsrunnerCode extends HTMLElement {
     reset.addEventListener("click", () => {
       this.#file = { name: this.language, content: original };
       this.#editor.show(this.#file, this.language);
+      this.#link();
       reset.hidden = true;
     });
+  }
+
+  /**
+   * Let the link hold the code as it is. Packing takes a moment, which a click does not give: so it is
+   * packed at each change, for mouse, keyboard, touch and who copies the link alike.
+   */
+  async #link() {
+    const { code } = this;
+    // The playground names the file.
+    const program = {
+      language: this.language, files: [{ name: "main", content: code }], args: this.getAttribute("args") ?? "",
+      stdin: this.getAttribute("stdin"), merge: this.hasAttribute("merge"),
+    };
+    const packed = await pack(program);
+    if (code === this.code) this.#parts.playground.href = new URL(packed, this.#server).href;
   }
 
   get #server() {
@@ -183,6 +194,7 @@ class WsrunnerCode extends HTMLElement {
     const request = { language: this.language, code: this.code };
     if (this.hasAttribute("stdin")) request.stdin = this.getAttribute("stdin");
     if (this.hasAttribute("args")) request.args = splitArguments(this.getAttribute("args"));
+    if (this.hasAttribute("merge")) request.merge = true;
     this.#output.clear();
     this.#output.finder = placeFinder([{ name: this.#file.name, content: this.code }], { anyMain: true });
     this.#stoppedByReader = this.#answered = false;
@@ -206,8 +218,8 @@ class WsrunnerCode extends HTMLElement {
       if (typed && !TOUCH.matches) line.focus();
       else if (!cameFromEditor || TOUCH.matches) log.focus({ preventScroll: true });
     }
-    current.on("queued", ({ position, waiting }) => {
-      status.textContent = `Waiting: position ${position} of ${waiting}`;
+    current.on("queued", ({ position }) => {
+      status.textContent = position === 1 ? "You are next" : `${position - 1} ahead of you`;
     });
     current.on("started", ({ stage }) => {
       status.textContent = stage === "build" ? "Building" : "Running";

@@ -346,6 +346,8 @@ function setUpControls() {
   $("show-output").addEventListener("click", () => view("output"));
   busy(false);
   showTools();
+  // A phone has no room for more, and its keyboard has an Enter that says so.
+  if (TOUCH.matches) $("input-line").placeholder = "Type a line";
   $("run-modifier").textContent = ON_MAC ? "⌘" : "Ctrl";
   $("run").addEventListener("click", toggle);
   document.addEventListener("keydown", (event) => {

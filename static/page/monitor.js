@@ -170,33 +170,37 @@ function showLive(runs) {
 }
 
 function liveRow({ run, language }) {
-  const row = element("tr");
-  row.dataset.run = run;
   const button = element("button", "button small", "Cancel");
   button.type = "button";
   button.dataset.run = run;
   button.setAttribute("aria-label", `Cancel run ${run}`);
   const cell = element("td", "right");
   cell.append(button);
-  row.append(element("td", "run-id", run), element("td", "", language), element("td"), element("td", "right"), cell);
-  return row;
+  return tableRow(run, element("td", "run-id", run), element("td", "", language), element("td"), element("td", "right"), cell);
 }
 
 function addEnded(run) {
   if (!$("ended").firstChild?.dataset.run) $("ended").replaceChildren();
-  const row = element("tr");
-  row.dataset.run = run.run;
   const { tone, title } = outcome({ ...run, cpu_ms: null, memory_kb: null, truncated: false });
   const result = element("td", "", title);
   result.prepend(element("span", `tone ${tone}`));
-  row.append(
-    element("td", "", new Date(run.at * 1000).toLocaleTimeString()), element("td", "run-id", run.run),
+  $("ended").prepend(tableRow(
+    run.run, element("td", "", new Date(run.at * 1000).toLocaleTimeString()), element("td", "run-id", run.run),
     element("td", "", run.language), result, element("td", "right", run.queued_ms < 0.5 ? "–" : duration(run.queued_ms)),
     element("td", "right", run.first_output_ms === null ? "–" : duration(run.first_output_ms)),
     element("td", "right", duration(run.wall_ms)),
-  );
-  $("ended").prepend(row);
+  ));
   while ($("ended").children.length > ENDED_SHOWN) $("ended").lastChild.remove();
+}
+
+/** A row of a table. Its roles are said, as a layout other than a table's would take them away. */
+function tableRow(run, ...cells) {
+  const row = element("tr");
+  if (run) row.dataset.run = run;
+  row.setAttribute("role", "row");
+  for (const cell of cells) cell.setAttribute("role", "cell");
+  row.append(...cells);
+  return row;
 }
 
 function showCharts(minutes) {
@@ -272,9 +276,7 @@ function list(target, pairs) {
 function none(body, columns, text) {
   const cell = element("td", "none", text);
   cell.colSpan = columns;
-  const row = element("tr");
-  row.append(cell);
-  body.replaceChildren(row);
+  body.replaceChildren(tableRow("", cell));
 }
 
 function status(text, live = false) {

@@ -71,17 +71,28 @@ const THEME = EditorView.theme({
     backgroundColor: "var(--panel)", border: "1px solid var(--line)", borderRadius: "8px",
   },
   ".cm-panel.cm-search .cm-button": {
-    font: "550 12.5px var(--sans)", padding: "5px 10px", color: "var(--ink)", textTransform: "capitalize",
+    font: "550 12.5px var(--sans)", padding: "5px 10px", color: "var(--ink)",
     background: "var(--panel)", border: "1px solid var(--line)", borderRadius: "8px", cursor: "pointer",
   },
   ".cm-panel.cm-search [name=close]": {
     top: "9px", right: "8px", width: "28px", height: "28px", borderRadius: "8px", fontSize: "18px",
     color: "var(--ink-soft)", cursor: "pointer",
   },
+  // On a phone the fields have rows of their own, and so have the buttons of each.
+  "@media (max-width: 560px)": {
+    ".cm-panel.cm-search .cm-textfield": { flexBasis: "100%", maxWidth: "none" },
+    ".cm-panel.cm-search .cm-button": { flex: "1 1 31%" },
+  },
   ".cm-lint-marker": { width: "0.8em", height: "0.8em" },
   ".cm-tooltip": { backgroundColor: "var(--panel)", color: "var(--ink)", border: "1px solid var(--line)" },
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent)", color: "var(--accent-ink)" },
 });
+
+/** The words of the search panel, as the rest of the page writes them. */
+const PHRASES = {
+  next: "Next", previous: "Previous", all: "All", replace: "Replace", "replace all": "Replace all",
+  "match case": "Match case", regexp: "Regex", "by word": "Whole words",
+};
 
 /**
  * @param {HTMLElement} parent
@@ -101,6 +112,7 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
     bracketMatching(), closeBrackets(), autocompletion({ activateOnTyping: !compact }),
     compact ? [] : [highlightActiveLine(), highlightActiveLineGutter()],
     highlightSelectionMatches(), search({ top: true }), compact ? [] : lintGutter(), EditorState.readOnly.of(readOnly),
+    EditorState.phrases.of(PHRASES),
     syntaxHighlighting(HIGHLIGHT), THEME, language.of([]), indentUnit.of("    "),
     Prec.highest(EditorView.domEventHandlers({
       keydown: (event) => {

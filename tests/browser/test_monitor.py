@@ -80,16 +80,25 @@ async def test_operators_may_have_a_token_of_their_own(start_server, open_page):
     await expect(page.locator("#banner")).to_be_hidden()
 
 
-async def test_it_fits_a_phone(open_page, site):
-    page = await open_page(site, "/monitor", viewport={"width": 390, "height": 844})
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_fits_a_phone(open_page, site, scheme):
+    phone = {"width": 360, "height": 740}
+    page = await open_page(site, "/monitor", viewport=phone, color_scheme=scheme)
     await expect(page.locator("#state")).to_have_text("Live")
     async with site.talk() as talk:
+        await talk.say("run", id="b", language="python", code="raise SystemExit(3)")
+        await talk.hear_kind("exit", "b")
+        await expect(page.locator("#ended")).to_contain_text("exit code 3")
         await talk.say("run", id="a", language="python", code="import time\ntime.sleep(600)")
         await talk.hear_started(id="a")
         cancel = page.get_by_role("button", name=re.compile("Cancel run"))
         await cancel.scroll_into_view_if_needed()
         await expect(cancel).to_be_in_viewport(ratio=1)
         await shoot(page, "monitor-phone")
-        assert await page.evaluate("document.documentElement.scrollWidth") == 390
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+        # Neither is anything of the two lists out of sight to the right.
+        for table in await page.locator(".scroll").all():
+            assert await table.evaluate("(t) => t.scrollWidth <= t.clientWidth")
+        assert await violations(page, axe_source()) == []
         await cancel.click()
         assert (await talk.hear_kind("exit", "a"))["reason"] == "cancelled"

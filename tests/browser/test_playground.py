@@ -301,6 +301,27 @@ async def test_axe_finds_nothing_serious(open_page, site, axe, scheme, bundle):
     assert await violations(play.page, axe) == []
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious_in_search_and_programs(
+    open_page, site, scheme, width, bundle
+):
+    viewport = {"width": width, "height": 740}
+    play = await opened(open_page, site, color_scheme=scheme, viewport=viewport)
+    await play.code.click()
+    await play.page.keyboard.press("Control+f")
+    await play.page.keyboard.type("step")
+    await expect(play.page.locator(".cm-searchMatch").first).to_be_visible()
+    await shoot(play.page, f"search-{scheme}-{width}")
+    assert await violations(play.page, axe_source()) == []
+    await play.page.keyboard.press("Escape")
+    await play.save_as("Bread")
+    await play.page.click("#programs")
+    await expect(play.page.get_by_role("dialog", name="Programs")).to_be_visible()
+    await shoot(play.page, f"programs-{scheme}-{width}")
+    assert await violations(play.page, axe_source()) == []
+
+
 async def test_it_fits_a_phone(open_page, site, axe):
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     play = await opened(open_page, site, **phone)

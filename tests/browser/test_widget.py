@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import held_back, shoot
+from tests.browser.playground import axe_source, violations
 
 # One event loop for all, as they share one browser.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -68,8 +69,59 @@ async def test_the_code_can_be_opened_in_the_playground(open_page, site, foreign
     page = await open_page(site, f"http://127.0.0.1:{foreign_site.server_port}/")
     link = page.locator("wsrunner-code").get_by_role("link", name="Open in playground")
     await expect(page.locator("wsrunner-code .cm-content")).to_be_visible()
-    await link.focus()
     await expect(link).to_have_attribute("href", re.compile("#code="))
     other = await open_page(None, await link.get_attribute("href"))
     await expect(other.get_by_role("textbox", name="Code")).to_contain_text('input("Who? ")')
     await expect(other.get_by_role("tab")).to_have_text(["main.py"])
+
+
+@pytest.mark.parametrize("way", ["click", "keyboard", "tap"])
+async def test_the_playground_gets_the_code_as_it_was_changed(
+    open_page, site, foreign_site, bundle, way
+):
+    url = f"http://127.0.0.1:{foreign_site.server_port}/"
+    page = await open_page(site, url, has_touch=way == "tap")
+    widget = page.locator("wsrunner-code")
+    await expect(widget.locator(".cm-content")).to_be_visible()
+    await widget.locator(".cm-content").click()
+    await page.keyboard.press("Control+a")
+    await page.keyboard.insert_text("print('changed')")
+    link = widget.get_by_role("link", name="Open in playground")
+    async with page.context.expect_page() as opening:
+        if way == "keyboard":
+            await link.press("Enter")
+        else:
+            await (link.tap() if way == "tap" else link.click())
+    other = await opening.value
+    await expect(other.get_by_role("textbox", name="Code")).to_contain_text("print('changed')")
+
+
+async def test_a_widget_keeps_errors_in_order(open_page, site, foreign_site, bundle):
+    page = await open_page(site, f"http://127.0.0.1:{foreign_site.server_port}/")
+    widget = page.locator("wsrunner-code")
+    await widget.evaluate("(w) => w.setAttribute('merge', '')")
+    await widget.locator(".cm-content").click()
+    await page.keyboard.press("Control+a")
+    lines = "for n in range(99): print('out', n); print('err', n, file=sys.stderr)"
+    await page.keyboard.insert_text(f"import sys\n{lines}\n")
+    await widget.get_by_role("button", name="Run").click()
+    await expect(widget.locator(".outcome")).to_contain_text("exit code 0")
+    turns = "".join(f"out {n}\nerr {n}\n" for n in range(99))
+    assert turns in await widget.locator(".log").evaluate("(log) => log.textContent")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious_in_a_widget(open_page, site, foreign_site, bundle, scheme):
+    url = f"http://127.0.0.1:{foreign_site.server_port}/"
+    page = await open_page(site, url, color_scheme=scheme, viewport={"width": 360, "height": 740})
+    widget = page.locator("wsrunner-code")
+    await expect(widget.locator(".cm-content")).to_be_visible()
+    assert await violations(page, axe_source()) == []
+    await widget.get_by_role("button", name="Run").click()
+    await expect(widget.locator(".log")).to_contain_text("Who?")
+    assert await violations(page, axe_source()) == []
+    # Nothing of its bar is cut on a phone, not even while it runs.
+    assert await widget.locator(".bar").evaluate("(bar) => bar.scrollWidth <= bar.clientWidth")
+    await widget.get_by_role("button", name="Stop").click()
+    await expect(widget.locator(".outcome")).to_contain_text("Stopped by you")
+    assert await violations(page, axe_source()) == []
