@@ -12,7 +12,7 @@ import pytest
 from tests.docker_fixtures import absent
 from tests.serving import Serving, docker
 from wsrunner import languages
-from wsrunner.serving.static_files import static_dir
+from wsrunner.serving.doors.pages import static_dir
 
 
 def pytest_configure():
@@ -120,6 +120,27 @@ def start_server(request, tmp_path, need):
         folder = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         return _start(request, folder, options)
+
+    return start
+
+
+@pytest.fixture
+def start_with(start_server, monkeypatch, tmp_path):
+    """A function that starts a server after assignments to what its modules hold."""
+
+    def start(*assignments, **options):
+        script = tmp_path / "wsrunner"
+        lines = [
+            f"#!{sys.executable}",
+            "import wsrunner.runs.memory, wsrunner.serving.port",
+            "from wsrunner.commands.main import main",
+            *assignments,
+            "main()",
+        ]
+        script.write_text("\n".join(lines) + "\n")
+        script.chmod(0o755)
+        monkeypatch.setattr("tests.serving.COMMAND", script)
+        return start_server(**options)
 
     return start
 

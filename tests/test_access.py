@@ -9,7 +9,7 @@ from wsrunner.settings import Settings
 
 
 def headers(**given):
-    return Headers({name.replace("_", "-"): value for name, value in given.items()})
+    return Headers({name.replace("_", "-"): value for name, value in given.items()}).get_all
 
 
 def test_without_a_token_everybody_is_a_user_and_on_loopback_an_operator():

@@ -8,7 +8,6 @@ import json
 import signal
 import socket
 import struct
-import sys
 import termios
 from collections import Counter
 from functools import partial
@@ -23,6 +22,7 @@ from wsrunner import languages
 from wsrunner.protocol import File, RunRequest
 from wsrunner.runs.order import make_order
 from wsrunner.serving.connection import Connection
+from wsrunner.serving.entrance import Doorway, Entrance
 from wsrunner.serving.inlet import SHARE_UNITS, TURN_UNITS, Inlet, Pace, cut
 from wsrunner.serving.wire import job_of
 from wsrunner.settings import Settings
@@ -106,28 +106,7 @@ async def flood(deaf, server):
         await asyncio.sleep(1)
 
 
-@pytest.fixture
-def start_with(start_server, monkeypatch, tmp_path):
-    """A function that starts a server after assignments to what its modules hold."""
-
-    def start(*assignments, **options):
-        script = tmp_path / "wsrunner"
-        lines = [
-            f"#!{sys.executable}",
-            "import wsrunner.runs.memory, wsrunner.serving.server",
-            "from wsrunner.commands.main import main",
-            *assignments,
-            "main()",
-        ]
-        script.write_text("\n".join(lines) + "\n")
-        script.chmod(0o755)
-        monkeypatch.setattr("tests.serving.COMMAND", script)
-        return start_server(**options)
-
-    return start
-
-
-PATIENT = 'wsrunner.serving.server.listen.__kwdefaults__["close_timeout"] = 600'
+PATIENT = 'wsrunner.serving.port.listen.__kwdefaults__["close_timeout"] = 600'
 """Else websockets' own ten seconds would do late what is to be done at once."""
 
 
@@ -256,8 +235,8 @@ async def test_stdin_right_after_a_large_request_has_its_whole_window(start_serv
 
 async def test_a_client_that_vanished_is_cut_and_one_that_answers_pings_is_not(start_with):
     server = start_with(
-        "wsrunner.serving.server.SILENCE_S = 1",
-        "wsrunner.serving.server.PING_EVERY_S = 0.2",
+        "wsrunner.serving.port.SILENCE_S = 1",
+        "wsrunner.serving.port.PING_EVERY_S = 0.2",
         slow_client_s=0.1,
     )
     async with server.talk() as talk:
@@ -355,7 +334,7 @@ async def test_many_small_messages_of_stdin_arrive_whole(talk):
     assert (await talk.finish()).stdout == f"{sum(range(5000))}\n"
 
 
-async def test_what_one_read_brings_is_parsed_over_many_turns_of_the_loop():
+async def test_what_one_read_brings_is_parsed_over_many_turns_of_the_loop(monkeypatch):
     loop = asyncio.get_running_loop()
     turn, parsed, heard = 0, Counter(), asyncio.Queue()
 
@@ -373,8 +352,8 @@ async def test_what_one_read_brings_is_parsed_over_many_turns_of_the_loop():
         async for message in connection:
             heard.put_nowait(message)
 
-    inlet = Inlet(2**30, 0)
-    create = partial(Counted, inlet=inlet)
+    create = partial(Entrance, doorway=Doorway(Inlet(2**30, 0)))
+    monkeypatch.setattr("wsrunner.serving.entrance.Connection", Counted)
     ticking = loop.call_soon(tick)
     async with serve(converse, "127.0.0.1", 0, create_connection=create, max_queue=4) as server:
         port = server.sockets[0].getsockname()[1]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 
 import pytest
@@ -139,7 +140,7 @@ def test_a_plain_get_on_a_socket_path_is_426(server, path):
      "/static/../pyproject.toml", "/static/%2e%2e/pyproject.toml", "/static//etc/passwd",
      "/static/..%2fwsrunner/settings.py",
      "/%00", "/static/%00",
-     "//[", "/%c3%a9", "/%ff", "/" + "x" * 4000, "/static/" + "x" * 4000],
+     "//x", "/%c3%a9", "/%ff", "/" + "x" * 4000, "/static/" + "x" * 4000],
     ids=lambda path: path[:30],
 )  # fmt: skip
 def test_an_unknown_path_is_404(server, path):
@@ -147,11 +148,15 @@ def test_an_unknown_path_is_404(server, path):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-@pytest.mark.parametrize("path", ["/healthz", "/v1/run", "/nothing"])
-def test_other_methods_are_405(server, method, path):
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/healthz", "GET, HEAD"), ("/v1/run", "GET, HEAD, POST")]
+)
+def test_other_methods_are_405(server, method, path, allowed):
+    if method in allowed:
+        return
     answer = ask(server.address, path, method)
-    refused(answer, 405, "method_not_allowed")
-    assert answer[1]["Allow"] == "GET, HEAD"
+    assert "GET" in refused(answer, 405, "method_not_allowed")
+    assert answer[1]["Allow"] == allowed
 
 
 def test_a_request_that_is_no_http_harms_nobody(server):
@@ -174,40 +179,99 @@ def test_a_request_that_is_no_http_harms_nobody(server):
 
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+LAST = GET + b"Connection: close\r\n"
+PUT = LAST.replace(b"GET", b"PUT")
+
+
+def exchange(server, data, *, half_closes):
+    """Return all that is answered to what is sent on one connection."""
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
+        connection.sendall(data)
+        if half_closes:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (GET + b"\r\n", 200),
-        (b"\r\n" + GET + b"\r\n", 200),
-        (GET + b"\r\n\r\n", 200),
-        (GET + b"\r\n" + GET + b"\r\n", 200),
-        (GET + b"Content-Length: 5\r\n\r\nhello", 200),
-        (GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200),
-        (GET.replace(b"GET", b"POST") + b"Content-Length: 5\r\n\r\nhello", 405),
-        (GET.replace(b"GET", b"POST") + b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 405),
+        (LAST + b"\r\n", 200),
+        (b"\r\n" + LAST + b"\r\n", 200),
+        (LAST + b"\r\n\r\n", 200),
+        (LAST + b"\r\n" + GET + b"\r\n", 400),
+        (LAST + b"Content-Length: 5\r\n\r\nhello", 200),
+        (LAST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200),
+        (PUT + b"Content-Length: 5\r\n\r\nhello", 405),
+        (PUT + b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 405),
         (GET, 400),
         (b"GET\r\n\r\n", 400),
         (GET.replace(b"/healthz", b"/" + b"x" * 9000) + b"\r\n", 414),
+        (GET + b"X: " + b"x" * 9000 + b"\r\n\r\n", 431),
         (GET + b"X: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+        (GET + b"X: 1\r\n" * 200 + b"\r\n", 400),
+        (GET + b"Host: other\r\n\r\n", 400),
+        (LAST.replace(b"1.1", b"1.0") + b"\r\n", 200),
+        (GET.replace(b"HTTP/1.1", b"HTTP/2.0") + b"\r\n", 505),
     ],
     ids=lambda value: str(value)[:60],
 )
 @pytest.mark.parametrize("half_closes", [True, False])
 def test_what_is_asked_is_answered_whatever_follows(server, request_bytes, status, half_closes):
-    host, _, port = server.address.rpartition(":")
     for _ in range(10):
-        with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
-            connection.sendall(request_bytes)
-            if half_closes or status == 400:
-                connection.shutdown(socket.SHUT_WR)
-            answer = b""
-            while part := connection.recv(65536):
-                answer += part
+        answer = exchange(server, request_bytes, half_closes=half_closes or status == 400)
         head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 %d " % status), answer
+        assert re.match(rb"HTTP/[12]\.[01] %d " % status, head), answer
+        assert b"aiohttp" not in head
         assert isinstance(json.loads(body), dict)
+
+
+def test_pipelined_requests_are_answered_in_order(server):
+    paths = [b"/healthz", b"/nothing", b"/v1/run", b"/readyz"]
+    requests = [GET.replace(b"/healthz", path) + b"\r\n" for path in paths]
+    answer = exchange(server, b"".join([*requests, LAST + b"\r\n"]), half_closes=False)
+    found = re.findall(rb"HTTP/1\.1 (\d+) ", answer)
+    assert found == [b"200", b"404", b"426", b"200", b"200"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: +5\r\n",
+        b"Content-Length: 5,5\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"X: 1\r\n folded\r\n",
+    ],
+)
+def test_what_two_servers_might_read_differently_is_refused(server, head):
+    """Request smuggling (RFC 9112 section 11.2)."""
+    request = b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n0\r\n\r\n"
+    answer = exchange(server, request + GET + b"\r\n", half_closes=False)
+    assert re.findall(rb"HTTP/1\.[01] (\d+) ", answer) == [b"400"], answer
+
+
+def test_a_handshake_with_a_body_is_refused(server):
+    upgrade = b"GET /v1/run HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    for head in (b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"):
+        answer = exchange(server, upgrade + head + b"\r\nhello", half_closes=False)
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+
+
+def test_a_connection_stays_for_further_requests(server):
+    host, _, port = server.address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+    for path in ("/healthz", "/nothing", "/v1/languages", "/static/wsrunner.js"):
+        connection.request("GET", path)
+        connection.getresponse().read()
+        assert connection.sock is not None, path
+    connection.close()
 
 
 # Handshakes.

@@ -97,6 +97,12 @@ class RateLimitedError(BusyError):
     code = "rate_limited"
 
 
+class NoSeatError(BusyError):
+    """This client has as many sockets and requests open as it may."""
+
+    code = "busy"
+
+
 class GateUnavailableError(BusyError):
     """The gate's backend can't be reached, so nothing new may start."""
 

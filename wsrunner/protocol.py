@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
 from wsrunner.units import KIB
+
+T = TypeVar("T")
 
 SUBPROTOCOL = "wsrunner.v1"
 TOKEN_SUBPROTOCOL_PREFIX = "wsrunner.token."  # noqa: S105 - a prefix, not a token
@@ -223,6 +225,23 @@ class Error(_Event, tag="error", kw_only=True, frozen=True):
     retry_after_s: float | UnsetType = UNSET
 
 
+class Result(_Event, kw_only=True, frozen=True):
+    """A whole run in one answer, as HTTP gives it.
+
+    Attributes:
+        stdout: All of it, build and run; `stdout_base64` in its place where it is not UTF-8.
+        stderr: Likewise.
+        exit: How it ended.
+    """
+
+    run: str
+    stdout: str | UnsetType = UNSET
+    stdout_base64: str | UnsetType = UNSET
+    stderr: str | UnsetType = UNSET
+    stderr_base64: str | UnsetType = UNSET
+    exit: Exit
+
+
 class _OnlyId(msgspec.Struct):
     """Reads the id and skips the rest, however much it is."""
 
@@ -232,6 +251,7 @@ class _OnlyId(msgspec.Struct):
 ServerMessage = Queued | Started | Stdout | Stderr | Drained | Exit | Error
 
 _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_run_decoder = msgspec.json.Decoder(RunRequest)
 _id_decoder = msgspec.json.Decoder(_OnlyId)
 _encoder = msgspec.json.Encoder()
 _server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
@@ -250,11 +270,36 @@ def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
             that is too long.
         BadMessageError: Anything else that is wrong with it; `path` names the place.
     """
+    decoded = decode_as(message, _decoder, max_bytes)
+    if isinstance(decoded, RunRequest):
+        check_run(decoded)
+    elif isinstance(decoded, Stdin) and (decoded.data is UNSET) == (decoded.base64 is UNSET):
+        raise BadMessageError("give exactly one of data and base64", path="$.data")
+    return decoded
+
+
+def decode_run(message: bytes, *, max_bytes: int) -> RunRequest:
+    """Decode and check a request to run something, whose ``type`` need not be given.
+
+    Raises:
+        TooLargeError, BadMessageError: See `decode`.
+    """
+    request = decode_as(message, _run_decoder, max_bytes)
+    check_run(request)
+    return request
+
+
+def decode_as(message: str | bytes, decoder: msgspec.json.Decoder[T], max_bytes: int) -> T:
+    """Decode what a decoder takes.
+
+    Raises:
+        TooLargeError, BadMessageError: See `decode`.
+    """
     data = message.encode() if isinstance(message, str) else message
     if len(data) > max_bytes:
         raise TooLargeError(f"the message has {len(data)} bytes; the limit is {max_bytes} bytes")
     try:
-        decoded = _decoder.decode(data)
+        return decoder.decode(data)
     except msgspec.ValidationError as exc:
         reason, _, path = str(exc).partition(" - at ")
         raise BadMessageError(
@@ -266,11 +311,6 @@ def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
         raise BadMessageError(f"not UTF-8: byte {exc.start} of a string", path="$") from exc
     except RecursionError as exc:
         raise BadMessageError("nested too deeply", path="$") from exc
-    if isinstance(decoded, RunRequest):
-        _check_run(decoded)
-    elif isinstance(decoded, Stdin) and (decoded.data is UNSET) == (decoded.base64 is UNSET):
-        raise BadMessageError("give exactly one of data and base64", path="$.data")
-    return decoded
 
 
 def salvage_id(message: str | bytes) -> str | UnsetType:
@@ -354,7 +394,7 @@ def _quoted(text: str) -> str:
     return text if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]}…"
 
 
-def _check_run(request: RunRequest) -> None:
+def check_run(request: RunRequest) -> None:
     """Check what types can't say.
 
     Raises:

@@ -169,15 +169,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inbox_mb: Annotated[
         Annotated[int, Meta(ge=1, le=1_048_576)],
         Meta(
-            description="Memory that messages on their way in may take over all sockets, in MiB; "
-            "beyond, the socket that holds most is closed (1013)."
+            description="Memory that messages and HTTP bodies on their way in may take over all "
+            "clients, in MiB; beyond, the one that holds most is closed (1013), or refused (503)."
         ),
     ] = 64
     sockets_per_address: Annotated[
         Annotated[int, Meta(ge=0, le=1_000_000)],
         Meta(
-            description="WebSockets one client address may have open, loopback aside; a further "
-            "one is refused (429). 0 for no limit, as behind a balancer, whose address all have."
+            description="WebSockets and HTTP runs one client address may have open, loopback "
+            "aside; a further one is refused (429). 0 for no limit, as behind a balancer, whose "
+            "address all have."
         ),
     ] = 1000
     runs_per_minute: Annotated[

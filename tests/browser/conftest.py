@@ -14,7 +14,7 @@ from playwright.async_api import async_playwright, expect
 
 from tests.conftest import _start, absent
 from tests.talk import PATIENCE_S
-from wsrunner.serving.static_files import static_dir
+from wsrunner.serving.doors.pages import static_dir
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 BROWSER_PATIENCE_MS = PATIENCE_S * 500

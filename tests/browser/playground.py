@@ -6,7 +6,7 @@ import re
 from playwright.async_api import expect
 
 from tests.conftest import absent
-from wsrunner.serving.static_files import static_dir
+from wsrunner.serving.doors.pages import static_dir
 
 
 class Playground:

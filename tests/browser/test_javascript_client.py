@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.talk import PATIENCE_S
-from wsrunner.serving.static_files import static_dir
+from wsrunner.serving.doors.pages import static_dir
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "javascript.md"
 SCRIPT = ("--input-type=module", "--eval")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from websockets.datastructures import Headers
-
 from wsrunner import protocol
 from wsrunner.runs.job import Principal
+from wsrunner.serving import answers
+from wsrunner.serving.answers import Answer
 from wsrunner.settings import Settings
+
+HeaderValues = Callable[[str], Sequence[str]]
+"""The values of a request's header by its name, in any case; whichever library has read it."""
 
 SHOWN_MAX = 100
 """Characters of a client's own header that a refusal repeats."""
@@ -36,6 +39,10 @@ class AccessError(Exception):
         super().__init__(message)
         self.message = message
 
+    def answer(self) -> Answer:
+        """Return the answer that says so."""
+        return answers.error(self.status, self.code, self.message)
+
 
 class UnauthorizedError(AccessError):
     """No token, or a wrong one."""
@@ -48,6 +55,12 @@ class UnauthorizedError(AccessError):
             "an access token is needed: X-Access-Token, Authorization: Bearer, or the subprotocol "
             f"{protocol.TOKEN_SUBPROTOCOL_PREFIX}TOKEN beside {protocol.SUBPROTOCOL}"
         )
+
+    def answer(self) -> Answer:
+        """See `AccessError.answer`."""
+        answer = super().answer()
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
 
 
 class OriginError(AccessError):
@@ -77,7 +90,7 @@ class Access:
         self._local = is_loopback(settings.host)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
 
-    def user(self, headers: Headers, client: str) -> Principal:
+    def user(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks for what needs the access token.
 
         Args:
@@ -90,7 +103,7 @@ class Access:
         _check(headers, self._token)
         return Principal(client)
 
-    def operator(self, headers: Headers, client: str) -> Principal:
+    def operator(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks to watch the server, and whether they may command it, too.
 
         Nobody commands a server that is open to everybody: nobody there is known to be an operator.
@@ -101,7 +114,7 @@ class Access:
         _check(headers, self._operator_token)
         return Principal(client, operator=bool(self._operator_token) or self._local)
 
-    def check_origin(self, headers: Headers) -> None:
+    def check_origin(self, headers: HeaderValues) -> None:
         """Let a page connect, if it is one, that is our own or on the list.
 
         On a loopback address our own has a loopback name: any other name that leads here is a
@@ -110,13 +123,13 @@ class Access:
         Raises:
             OriginError: It is a foreign one.
         """
-        origins = headers.get_all("Origin")
-        if not origins or self._is_ours(origins, headers.get("Host", "").lower()):
+        origins = headers("Origin")
+        if not origins or self._is_ours(origins, _host(headers).lower()):
             return
         shown = origins[0][:SHOWN_MAX]
         raise OriginError(f"the origin {shown!r} is not allowed; see --origin")
 
-    def _is_ours(self, origins: list[str], host: str) -> bool:
+    def _is_ours(self, origins: Sequence[str], host: str) -> bool:
         origin = origins[0].rstrip("/").lower()
         if len(origins) > 1 or origin in self._origins:
             return len(origins) == 1
@@ -128,7 +141,7 @@ class Access:
             return False
         return own and (is_loopback(name) or not self._local)
 
-    def check_host(self, headers: Headers) -> None:
+    def check_host(self, headers: HeaderValues) -> None:
         """Let a name pass that can be ours, where no token guards what is read.
 
         On a loopback address any other name is a foreign page's; see `check_origin`.
@@ -136,8 +149,8 @@ class Access:
         Raises:
             HostError: It can't.
         """
-        host = headers.get("Host")
-        if host is None or self._token or not self._local:
+        host = _host(headers)
+        if not headers("Host") or self._token or not self._local:
             return
         try:
             name = urlsplit(f"//{host.lower()}").hostname or ""
@@ -147,6 +160,12 @@ class Access:
         if not is_loopback(name) and name not in listed:
             shown = host[:SHOWN_MAX]
             raise HostError(f"the host {shown!r} is not this server; see --origin")
+
+
+def _host(headers: HeaderValues) -> str:
+    """Return the name that is asked for; none if there are two (RFC 9112 section 3.2)."""
+    hosts = headers("Host")
+    return hosts[0] if len(hosts) == 1 else ""
 
 
 def is_loopback(host: str) -> bool:
@@ -162,7 +181,7 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _check(headers: Headers, wanted: str) -> None:
+def _check(headers: HeaderValues, wanted: str) -> None:
     """Compare in constant time.
 
     Raises:
@@ -174,14 +193,14 @@ def _check(headers: Headers, wanted: str) -> None:
         raise UnauthorizedError
 
 
-def _tokens(headers: Headers) -> Iterable[str]:
+def _tokens(headers: HeaderValues) -> Iterable[str]:
     """Yield every token a request carries, in the three ways there are."""
-    yield from headers.get_all("X-Access-Token")
-    for value in headers.get_all("Authorization"):
+    yield from headers("X-Access-Token")
+    for value in headers("Authorization"):
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer":
             yield token.strip()
-    for value in headers.get_all("Sec-WebSocket-Protocol"):
+    for value in headers("Sec-WebSocket-Protocol"):
         for entry in value.split(","):
             if entry.strip().startswith(protocol.TOKEN_SUBPROTOCOL_PREFIX):
                 yield entry.strip().removeprefix(protocol.TOKEN_SUBPROTOCOL_PREFIX)

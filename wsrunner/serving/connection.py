@@ -1,15 +1,14 @@
-"""One client's connection: its request, its share of the way in, and what it may leave unread.
+"""One client's socket: its handshake, its share of the way in, and what it may leave unread.
 
-Owns when what has come is parsed, and when no more is read. What it says is for `site` and the
+Owns when what has come is parsed, and when no more is read. What it says is for `handshake` and the
 sessions. The request comes first and alone, so that nothing behind it keeps it from being answered;
-then frames, a few at a time: see `inlet`.
+then frames, a few at a time: see `inlet`. Begins when `entrance` has the whole request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -29,10 +28,6 @@ FAREWELL_S = 0.5
 """What a client gets for its half of the TCP connection's end, once either has said goodbye."""
 PONGS_MAX_BYTES = 64 * KIB
 """Unread answers to a client's pings; `websockets` writes them without flow control."""
-HEAD_MAX_BYTES = 32 * KIB
-"""Of a request: its line and its headers."""
-_HEAD_END = b"\r\n\r\n"
-_BODY_HEADERS = re.compile(rb"\r\n(?:content-length|transfer-encoding):[^\r\n]*", re.IGNORECASE)
 _QUOTED_MAX = 200
 _CODES = {400: "bad_request", 414: "too_large", 431: "too_large"}
 _STATUS: dict[type[Exception], int] = {
@@ -64,7 +59,6 @@ class Connection(ServerConnection):
         "_finished_bytes",
         "_full",
         "_half_closed",
-        "_head",
         "_heard_s",
         "_inlet",
         "_pace",
@@ -82,8 +76,6 @@ class Connection(ServerConnection):
         self._inlet = inlet
         self._heard_s = self.loop.time()
         self._pace = Pace(inlet.messages_per_s, self._heard_s)
-        # The request, until it is complete; None from then on.
-        self._head: bytearray | None = bytearray()
         self._half_closed = False
         self._answered = False
         # What has been read and not been parsed: from where on, and what of a frame that has been
@@ -128,58 +120,30 @@ class Connection(ServerConnection):
 
     # The request.
 
+    def begin(self, head: bytes, rest: bytes) -> None:
+        """Take the request, whole, and what has come behind it; called once, before all else."""
+        self._data = rest
+        self._pending = bool(rest)
+        super().data_received(head)
+        self._regulate()
+
     def data_received(self, data: bytes) -> None:
         """Called by the transport."""
         self._heard_s = self.loop.time()
-        if self._head is not None:
-            self._take_head(data)
-        elif not self.protocol.eof_sent:
+        if not self.protocol.eof_sent:
             self._data = self._data[self._at :] + data
             self._at = 0
             self._pending = True
             self._proceed(now=True)
         # Else it is read all the same: TCP would cut the answer short if it lay unread.
 
-    def _take_head(self, data: bytes) -> None:
-        assert self._head is not None
-        self._head += data
-        # RFC 9112 section 2.2: empty lines before a request are left over from another one.
-        self._head = self._head.lstrip(b"\r\n")
-        end = self._head.find(_HEAD_END) + len(_HEAD_END)
-        found = end >= len(_HEAD_END)
-        size = end if found else len(self._head)
-        if size > HEAD_MAX_BYTES:
-            self._refuse(
-                431,
-                f"the request's line and headers have {size} bytes or more; the limit is "
-                f"{HEAD_MAX_BYTES} bytes",
-            )
-        elif found:
-            head, self._data = bytes(self._head[:end]), bytes(self._head[end:])
-            self._head = None
-            self._pending = bool(self._data)
-            # No request that is answered here has a body; what comes in its place is dropped, as
-            # the connection ends with the answer.
-            super().data_received(_BODY_HEADERS.sub(b"", head))
-            self._regulate()
-
     def eof_received(self) -> bool | None:  # type: ignore[override]  # None in websockets
         """Called by the transport; a client that has asked may close its half and read on."""
-        if self._head is not None:
-            if self._head:
-                self._refuse(400, "the request ends within its headers")
-            return None
         if self.protocol.state is State.CONNECTING and not self.protocol.eof_sent:
             self._half_closed = True
             return True
         super().eof_received()
         return None
-
-    def _refuse(self, status: int, message: str) -> None:
-        """Answer what is no request."""
-        self._head = None
-        self.protocol.send_response(answers.error(status, _CODES[status], message))
-        super().send_data()
 
     def send_data(self) -> None:
         """Write what the protocol has to say; called after whatever makes it speak."""

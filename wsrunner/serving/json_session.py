@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
 from wsrunner.errors import IdBusyError, NoSuchRunError, WsrunnerError
-from wsrunner.protocol import Cancel, Eof, Resize, RunRequest, SendSignal, ServerMessage, Stdin
+from wsrunner.protocol import Cancel, Eof, Resize, RunRequest, SendSignal, Stdin
 from wsrunner.runs.delivery import ReaderGoneError
-from wsrunner.runs.events import Drained, Event, Exit, Output, Queued, Refused, Started
+from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
@@ -148,7 +148,7 @@ class RunReader:
         run: What it reads; set when it has been started.
     """
 
-    __slots__ = ("_outlet", "_outputs", "_session", "id", "run")
+    __slots__ = ("_outlet", "_session", "_wording", "id", "run")
 
     run: Run
 
@@ -156,11 +156,11 @@ class RunReader:
         self.id = id
         self._session = session
         self._outlet = outlet
-        self._outputs = 0
+        self._wording = wire.Wording(id)
 
     async def send(self, event: Event) -> None:
         """See `Reader.send`."""
-        message = self._message(event)
+        message = self._wording.message(event, self.run.run_id)
         if isinstance(event, Exit | Refused):
             # Its container may still be there, but the client may use the id again at once.
             self._session.forget(self)
@@ -174,24 +174,6 @@ class RunReader:
         """See `Reader.over`."""
         self._session.forget(self)
         self._session.over(self.run)
-
-    def _message(self, event: Event) -> ServerMessage:
-        match event:
-            case Output():
-                self._outputs += 1
-                return wire.output_message(event, self.id, self._outputs)
-            case Queued(position, waiting):
-                return protocol.Queued(
-                    id=self.id, run=self.run.run_id, position=position, waiting=waiting
-                )
-            case Started(_, stage):
-                return protocol.Started(id=self.id, run=self.run.run_id, stage=stage)
-            case Drained(taken_bytes):
-                return protocol.Drained(id=self.id, bytes=taken_bytes)
-            case Exit():
-                return wire.exit_message(event, self.id, self.run.run_id)
-            case Refused(error):
-                return protocol.error_event(error, self.id)
 
 
 def _named(run_id: str | UnsetType) -> str:

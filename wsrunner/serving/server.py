@@ -13,14 +13,9 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import uvloop
-from websockets.asyncio.server import Server, ServerConnection
-from websockets.asyncio.server import serve as listen
-from websockets.http11 import Request, Response
 
 from wsrunner import languages
 from wsrunner.engines.base import Box
@@ -37,16 +32,8 @@ from wsrunner.runs.order import default_box
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
-from wsrunner.serving import site
 from wsrunner.serving.access import is_loopback
-from wsrunner.serving.connection import Connection
-from wsrunner.serving.inlet import Inlet
-from wsrunner.serving.json_session import JsonSession
-from wsrunner.serving.metrics import Metrics
-from wsrunner.serving.monitor import Monitor
-from wsrunner.serving.plain_session import PlainSession
-from wsrunner.serving.rate import RateLimiter
-from wsrunner.serving.seats import Seats
+from wsrunner.serving.port import Port, open_port
 from wsrunner.settings import Settings, exposed, uid_range
 from wsrunner.units import KIB, MIB
 
@@ -54,19 +41,6 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 30
 LOCAL_ENGINE = "local"
-CLOSE_S = 5.0
-"""How long clients may take over a handshake: the opening one, or the closing one at the stop."""
-MESSAGE_EXCESS_BYTES = 4 * MIB
-"""Messages that exceed the limit by less are answered with an error; beyond, the socket closes."""
-MESSAGES_AHEAD = 4
-"""Messages that are taken from a socket before the first of them has been dealt with."""
-PING_EVERY_S = 20.0
-SILENCE_S = 60.0
-"""How long nothing may come from a client, which pings make answer, at least."""
-WRITE_LIMIT_BYTES = 256 * KIB
-"""Unsent output of a socket after which its sends wait."""
-WRITE_STEP_BYTES = 48 * KIB
-"""What a client must take within slow_client_s for them to go on: little, as slow is not dead."""
 SEND_BUFFER_BYTES = 256 * KIB
 """Kernel buffer of each connection: without a limit it hides a reader that has stopped."""
 
@@ -122,8 +96,8 @@ async def open_server(
     catalogue = languages.load(settings.languages)
     warm = _parse_warm(settings.warm, catalogue)
     listener = _bind(settings)
-    host, port = listener.getsockname()[:2]
-    instance = settings.instance or f"{socket.gethostname()}:{port}"
+    host, number = listener.getsockname()[:2]
+    instance = settings.instance or f"{socket.gethostname()}:{number}"
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listener.close)
         try:
@@ -158,71 +132,15 @@ async def open_server(
         )
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
-        server = await _listen(settings, registry, listener)
-        silence_s = max(SILENCE_S, 2 * settings.slow_client_s)
-        watch = asyncio.create_task(_cut_silent(server, silence_s), name="silent clients")
-        stack.push_async_callback(_cancelled, watch)
+        port = await stack.enter_async_context(open_port(settings, registry, listener))
         stack.push_async_callback(
-            _drain, server, registry, settings.drain_s, hurry or asyncio.Event()
+            _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
         )
-        yield host, port
+        yield host, number
 
 
-async def _listen(settings: Settings, registry: Registry, listener: socket.socket) -> Server:
-    metrics = Metrics()
-    registry.host.observers.append(metrics)
-    pages = site.Site(settings, registry.host, metrics)
-    rate = RateLimiter(settings.runs_per_minute)
-    monitor = Monitor(registry)
-    seats = Seats(settings.sockets_per_address)
-    inlet = Inlet(settings.inbox_mb * MIB, settings.messages_per_s)
-
-    async def process_request(connection: ServerConnection, request: Request) -> Response | None:
-        assert isinstance(connection, Connection)
-        # A client that has gone already may have no address any more.
-        client = str((connection.remote_address or ("",))[0])
-        answer = await pages.respond(request, client)
-        if isinstance(answer, Response):
-            return answer
-        connection.principal = answer
-        return seats.take(connection, answer.client, site.path_of(request))
-
-    async def converse(connection: ServerConnection) -> None:
-        assert isinstance(connection, Connection)
-        assert connection.request is not None
-        path = site.path_of(connection.request)
-        # The headers, 2.4 KB, are done with; the connection may stay for hours.
-        connection.request.headers.clear()
-        connection.response = None
-        principal = connection.principal
-        if path == site.MONITOR_PATH:
-            await monitor.converse(connection, principal)
-        elif path == site.RUN_PATH:
-            await JsonSession(connection, registry, rate, principal).converse()
-        else:
-            language = path.removeprefix(f"{site.RUN_PATH}/")
-            await PlainSession(connection, registry, rate, principal, language).converse()
-
-    return await listen(
-        converse,
-        sock=listener,
-        process_request=process_request,
-        select_subprotocol=lambda _, offered: site.choose_subprotocol(offered),
-        compression=None,
-        create_connection=cast("type[Connection]", partial(Connection, inlet=inlet)),
-        max_size=settings.message_kb * KIB + MESSAGE_EXCESS_BYTES,
-        max_queue=MESSAGES_AHEAD,
-        ping_interval=PING_EVERY_S,
-        # A pong waits behind the output that a slow client has yet to read; see _cut_silent.
-        ping_timeout=None,
-        open_timeout=CLOSE_S,
-        write_limit=(WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES),
-        server_header=None,
-    )
-
-
-async def _drain(server: Server, registry: Registry, drain_s: float, hurry: asyncio.Event) -> None:
-    """Let live runs end, then end them; then close every socket with 1001."""
+async def _drain(port: Port, registry: Registry, drain_s: float, hurry: asyncio.Event) -> None:
+    """Let live runs end, then end them; then let everybody go."""
     registry.host.draining = True
     registry.end("draining", waiting_only=True)
     loop = asyncio.get_running_loop()
@@ -235,25 +153,7 @@ async def _drain(server: Server, registry: Registry, drain_s: float, hurry: asyn
         async with asyncio.timeout(5):
             while registry.live:
                 await asyncio.sleep(0.02)
-    server.close(code=1001, reason="the server is stopping")
-    # A client that reads nothing never takes its close frame.
-    loop.call_later(CLOSE_S, _abort_all, server)
-    await server.wait_closed()
-
-
-def _abort_all(server: Server) -> None:
-    for connection in server.all_connections:
-        connection.transport.abort()
-
-
-async def _cut_silent(server: Server, silence_s: float) -> None:
-    """Cut the sockets whose clients have vanished without a word, for ever."""
-    while True:
-        await asyncio.sleep(PING_EVERY_S)
-        for connection in server.connections:
-            if isinstance(connection, Connection) and connection.silent_s() > silence_s:
-                log.info("cut a client from which nothing has come for %.0f s", silence_s)
-                connection.transport.abort()
+    await port.close()
 
 
 async def _sweep(engine: DockerEngine) -> None:

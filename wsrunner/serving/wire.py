@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from wsrunner import protocol
 from wsrunner.engines.base import STDERR
-from wsrunner.runs.events import Exit, Output
+from wsrunner.runs.events import Drained, Event, Exit, Output, Queued, Refused, Started
 from wsrunner.runs.job import Job, Limits
 from wsrunner.units import KIB
 
@@ -59,6 +59,12 @@ def output_message(event: Output, id: str | UnsetType, number: int) -> protocol.
     return kind(id=id, seq=number, **protocol.output_payload(event.data))
 
 
+def named_payload(name: str, data: bytes) -> dict[str, str]:
+    """Return ``{name: text}``, or ``{name_base64: …}`` where the bytes are not UTF-8."""
+    payload = protocol.output_payload(data)
+    return {name if kind == "data" else f"{name}_base64": text for kind, text in payload.items()}
+
+
 def exit_message(event: Exit, id: str | UnsetType, run_id: str) -> protocol.Exit:  # noqa: A002
     """Return an exit as a message."""
     return protocol.Exit(
@@ -75,6 +81,37 @@ def exit_message(event: Exit, id: str | UnsetType, run_id: str) -> protocol.Exit
         output_bytes=event.output_bytes,
         truncated=event.truncated,
     )
+
+
+class Wording:
+    """Puts one run's events into a client's words.
+
+    Args:
+        id: The client's name for the run.
+    """
+
+    __slots__ = ("_outputs", "id")
+
+    def __init__(self, id: str | UnsetType = UNSET) -> None:  # noqa: A002
+        self.id = id
+        self._outputs = 0
+
+    def message(self, event: Event, run_id: str) -> protocol.ServerMessage:
+        """Return the message that tells of an event; to be called once for each, in order."""
+        match event:
+            case Output():
+                self._outputs += 1
+                return output_message(event, self.id, self._outputs)
+            case Queued(position, waiting):
+                return protocol.Queued(id=self.id, run=run_id, position=position, waiting=waiting)
+            case Started(_, stage):
+                return protocol.Started(id=self.id, run=run_id, stage=stage)
+            case Drained(taken_bytes):
+                return protocol.Drained(id=self.id, bytes=taken_bytes)
+            case Exit():
+                return exit_message(event, self.id, run_id)
+            case Refused(error):
+                return protocol.error_event(error, self.id)
 
 
 def milliseconds(seconds: float) -> float:

@@ -1,0 +1,33 @@
+"""Every example of these documents prints what is shown below it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.talk import PATIENCE_S
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAIR = re.compile(r"```sh\n(.*?)```\n\n```(?:json|text)\n(.*?)```", re.DOTALL)
+EXAMPLES = [
+    pytest.param(command, shown, id=f"{name}-{number}")
+    for name in ("http.md",)
+    for number, (command, shown) in enumerate(PAIR.findall((DOCS / name).read_text("utf-8")))
+]
+
+
+@pytest.mark.parametrize(("command", "shown"), EXAMPLES)
+def test_an_example_prints_what_the_document_shows(server, command, shown):
+    if not shutil.which("curl"):
+        pytest.skip("curl")
+    done = subprocess.run(
+        ["sh", "-c", command.replace("127.0.0.1:8001", server.address)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    pattern = ".*?".join(map(re.escape, shown.rstrip("\n").split("…")))
+    assert re.fullmatch(pattern, done.stdout.rstrip("\n"), re.DOTALL), done.stdout

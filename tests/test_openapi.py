@@ -1,0 +1,57 @@
+"""The OpenAPI document says what the server does."""
+
+import json
+import re
+
+from tests.http_talk import post
+from wsrunner import protocol
+from wsrunner.serving.doors import openapi
+
+DOCUMENT = openapi.document()
+
+
+def references(node):
+    """Yield every reference in a part of the document."""
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_every_reference_leads_somewhere():
+    found = set(references(DOCUMENT))
+    schemas = DOCUMENT["components"]["schemas"]
+    assert found
+    assert {name.rpartition("/")[2] for name in found} <= set(schemas)
+
+
+def test_its_schemas_are_the_message_types():
+    schemas = DOCUMENT["components"]["schemas"]
+    for kind in (protocol.RunRequest, protocol.Result, protocol.Error, protocol.Exit):
+        fields = set(kind.__struct_encode_fields__)
+        assert set(schemas[kind.__name__]["properties"]) - {"type"} == fields
+    assert schemas["RunRequest"]["required"] == ["language"]
+
+
+def test_the_server_shows_it_and_answers_all_its_paths(server):
+    shown = json.loads(server.get("/v1/openapi.json"))
+    assert shown == json.loads(json.dumps(DOCUMENT))
+    for path, operations in shown["paths"].items():
+        asked = re.sub(r"\{\w+\}", "python", path)
+        if "get" in operations:
+            assert server.status(asked) == 200
+        if "post" in operations:
+            assert post(server, asked, b"{", **{"Content-Type": "application/json"})[0] in {
+                200,
+                400,
+            }
+
+
+def test_its_example_runs(server):
+    content = DOCUMENT["paths"]["/v1/run"]["post"]["requestBody"]["content"]
+    example = content["application/json"]["example"]
+    assert json.loads(post(server, "/v1/run", example)[2])["stdout"] == "42\n"

@@ -1,0 +1,1 @@
+"""HTTP: pages, lists, runs, and the ways of other people's clients."""

@@ -1,0 +1,176 @@
+"""The HTTP side of the port: routes, what is checked first, and what every answer carries.
+
+Owns aiohttp's application. Importing it takes as long as all of the sockets' library, so that the
+port loads it once it listens.
+"""
+
+from __future__ import annotations
+
+from aiohttp import HttpVersion11, web
+from aiohttp.typedefs import Handler, Middleware
+
+from wsrunner.errors import WsrunnerError
+from wsrunner.serving import answers
+from wsrunner.serving.access import AccessError, OriginError
+from wsrunner.serving.desk import Desk
+from wsrunner.serving.doors import asking
+from wsrunner.serving.doors.body import RequestError
+from wsrunner.serving.doors.exchange import SERVER, Exchange, response_of
+from wsrunner.serving.doors.lists import PROBES, Lists
+from wsrunner.serving.doors.pages import Pages, nothing_at, static_dir
+from wsrunner.serving.doors.runs import Runs
+from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH
+
+IDLE_S = 60.0
+"""How long a connection may be without a request."""
+LINGER_S = 5.0
+"""How long a body that nobody wants is read, so that its client gets to read the answer."""
+HEADERS_MOST = 128
+LINE_MAX_BYTES = 8 * 1024
+
+
+class App:
+    """Serves HTTP; made by `open`.
+
+    Args:
+        desk: What all doors share.
+        runner: Of aiohttp.
+        write_limits: Bytes that wait for a client; see `Exchange`.
+    """
+
+    def __init__(self, desk: Desk, runner: web.AppRunner, write_limits: tuple[int, int]) -> None:
+        self._desk = desk
+        self._runner = runner
+        self._write_limits = write_limits
+
+    @classmethod
+    async def open(cls, desk: Desk, write_limits: tuple[int, int]) -> App:
+        """Return one that is ready to serve."""
+        application = web.Application(middlewares=[_answering(desk)])
+        application.add_routes(_routes(desk))
+        application.on_response_prepare.append(_finish_head)
+        runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=LINGER_S
+        )
+        await runner.setup()
+        return cls(desk, runner, write_limits)
+
+    def connection(self) -> Exchange:
+        """Return the protocol of a new connection."""
+        server = self._runner.server
+        assert server is not None
+        return Exchange(
+            server,
+            slow_client_s=self._desk.settings.slow_client_s,
+            write_limits=self._write_limits,
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            max_line_size=LINE_MAX_BYTES,
+            max_field_size=LINE_MAX_BYTES,
+            max_headers=HEADERS_MOST,
+            auto_decompress=False,
+            access_log=None,
+            tcp_keepalive=False,
+        )
+
+    def cut_stuck(self) -> None:
+        """End the connections that are closing and whose clients take nothing."""
+        assert self._runner.server is not None
+        for exchange in self._runner.server.connections:
+            if isinstance(exchange, Exchange) and exchange.stands_still():
+                exchange.cut()
+
+    async def close(self) -> None:
+        """Let the answers out that are being given, for a while, and end all connections."""
+        await self._runner.cleanup()
+
+
+def _routes(desk: Desk) -> list[web.RouteDef]:
+    runs = Runs(desk)
+    routes = [*Pages(static_dir()).routes(), *Lists(desk).routes(), *runs.routes()]
+    sockets = [MONITOR_PATH, RUN_PATH, f"{RUN_PATH}/{{language:.*}}"]
+    routes += [web.get(path, _speaks_websocket) for path in sockets]
+    return routes
+
+
+def _answering(desk: Desk) -> Middleware:
+    """Return what stands around every handler."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.version > HttpVersion11:
+                return _unknown_version()
+            if request.path not in PROBES:
+                desk.access.check_host(asking.header_values(request))
+            response = await _handled(desk, request, handler)
+        except AccessError as exc:
+            response = response_of(exc.answer())
+        if not response.prepared:
+            _let_page_read(desk, request, response)
+        return response
+
+    return answer
+
+
+async def _handled(desk: Desk, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Return what a handler answers, or how it refuses.
+
+    Raises:
+        AccessError: For who asks.
+    """
+    try:
+        return await handler(request)
+    except RequestError as exc:
+        response = response_of(answers.error(exc.status, exc.code, exc.message))
+        response.headers.update(exc.headers)
+    except WsrunnerError as exc:
+        response = response_of(answers.of_error(exc))
+    except web.HTTPMethodNotAllowed as exc:
+        allowed = ", ".join(sorted(exc.allowed_methods))
+        if asking.is_preflight(request):
+            asking.allow_origin(desk, request)
+            return asking.preflight(allowed)
+        response = response_of(
+            answers.error(
+                405, "method_not_allowed", f"{request.method} is not allowed here; use {allowed}"
+            )
+        )
+        response.headers["Allow"] = allowed
+    except web.HTTPNotFound:
+        response = response_of(nothing_at(request.path))
+    return response
+
+
+def _let_page_read(desk: Desk, request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages of allowed origins read an answer."""
+    if "Access-Control-Allow-Origin" in response.headers:
+        return
+    try:
+        response.headers.extend(asking.allow_origin(desk, request))
+    except OriginError:
+        return
+
+
+async def _finish_head(request: web.Request, response: web.StreamResponse) -> None:
+    """Say nothing of versions; make the answer the last one if no more requests come."""
+    response.headers["Server"] = SERVER
+    if isinstance(request.protocol, Exchange) and request.protocol.half_closed:
+        response.force_close()
+        response.headers["Connection"] = "close"
+
+
+def _unknown_version() -> web.Response:
+    response = response_of(answers.error(505, "bad_request", "this port speaks HTTP/1.1"))
+    response.force_close()
+    return response
+
+
+async def _speaks_websocket(request: web.Request) -> web.StreamResponse:
+    response = response_of(
+        answers.error(
+            426, "upgrade_required", f"GET {request.path[:100]} speaks WebSocket only; POST runs"
+        )
+    )
+    response.headers["Upgrade"] = "websocket"
+    return response

@@ -1,0 +1,136 @@
+"""The HTTP API, machine readable: an OpenAPI document made from the message types.
+
+Format: OpenAPI 3.1.0, with JSON Schemas (draft 2020-12) as msgspec writes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wsrunner import __version__, protocol
+
+_REF = "#/components/schemas/{name}"
+_RUN_EXAMPLE = {"language": "python", "code": "print(input())", "stdin": "42\n"}
+
+
+def document() -> dict[str, Any]:
+    """Return the document that ``GET /v1/openapi.json`` shows."""
+    _, schemas = msgspec.json.schema_components(
+        [protocol.RunRequest, protocol.Result, protocol.ServerMessage], ref_template=_REF
+    )
+    # The path says it.
+    run = schemas["RunRequest"]
+    run["required"] = [name for name in run["required"] if name != "type"]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wsrunner",
+            "version": __version__,
+            "description": "Runs code in throw-away containers.",
+            "license": {"name": "MIT"},
+        },
+        "paths": {
+            "/v1/run": {"post": _run()},
+            "/v1/run/{language}": {"post": _run_plain()},
+            "/v1/languages": {"get": _read("The languages, and which images are there.")},
+            "/healthz": {"get": _read("Whether the process serves.", open_to_all=True)},
+            "/readyz": {"get": _read("Whether it could take a run now.", open_to_all=True)},
+        },
+        "security": [{}, {"token": []}, {"bearer": []}],
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {"type": "apiKey", "in": "header", "name": "X-Access-Token"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _content(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {kind: {"schema": schema}}
+
+
+def _refusals() -> dict[str, Any]:
+    said = {
+        "400": "The request makes no sense; `path` names the place.",
+        "401": "The access token is missing or wrong.",
+        "403": "A page of a foreign origin asks.",
+        "404": "There is no such language, or its image is not here.",
+        "408": "The body took too long.",
+        "413": "The body, or something in it, is too large.",
+        "415": "The body is of another media type, or encoded.",
+        "429": "Too many runs a minute, or at once; see Retry-After.",
+        "500": "An error of the server.",
+        "503": "The queue is full, or the server stops; see Retry-After.",
+    }
+    return {
+        status: {"description": text, "content": _content("application/json", _ref("Error"))}
+        for status, text in said.items()
+    }
+
+
+def _run() -> dict[str, Any]:
+    events = {"type": "string", "description": "The messages of the JSON protocol, one by one."}
+    return {
+        "operationId": "run",
+        "summary": "Run a program.",
+        "description": "The answer has the form that `Accept` asks for: the whole result at the "
+        "end, or messages as they come. Hanging up cancels the run. Without `stdin` it is empty.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _ref("RunRequest"), "example": _RUN_EXAMPLE}
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "How it went.",
+                "content": _content("application/json", _ref("Result"))
+                | _content("text/event-stream", events)
+                | _content("application/x-ndjson", events),
+            }
+        }
+        | _refusals(),
+    }
+
+
+def _run_plain() -> dict[str, Any]:
+    def query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "in": "query", "description": description, "schema": schema}
+
+    text = {"type": "string"}
+    return {
+        "operationId": "runPlain",
+        "summary": "Run the source that is the body; the answer is its output as it comes.",
+        "parameters": [
+            {"name": "language", "in": "path", "required": True, "schema": text},
+            query("status", "`line`: tell the outcome in a last line.", {"enum": ["line"]}),
+            query("stdin", "All of stdin.", text),
+            query("arg", "An argument; may be repeated.", {"type": "array", "items": text}),
+        ],
+        "requestBody": {"required": True, "content": _content("text/plain", text)},
+        "responses": {
+            "200": {
+                "description": "The output, both streams in order.",
+                "content": _content("text/plain", text),
+            }
+        }
+        | _refusals(),
+    }
+
+
+def _read(summary: str, *, open_to_all: bool = False) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": summary, "content": _content("application/json", {})}},
+    }
+    if open_to_all:
+        operation["security"] = [{}]
+    return operation

@@ -1,0 +1,277 @@
+"""How HTTP clients hear of their runs: all at once, or as it comes.
+
+Owns the forms of the answers. The course of a run is `runs.run`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from wsrunner import protocol
+from wsrunner.engines.base import STDERR
+from wsrunner.errors import WsrunnerError
+from wsrunner.runs.delivery import Reader, ReaderGoneError
+from wsrunner.runs.events import Event, Exit, Output, Refused, Stage, Started
+from wsrunner.runs.job import Job, Principal
+from wsrunner.runs.run import Run
+from wsrunner.serving.desk import Desk
+from wsrunner.serving.plain_session import outcome
+from wsrunner.serving.wire import Wording
+
+BROKEN = frozenset({"engine_lost", "lease_lost", "draining"})
+"""Ends that are no program's doing."""
+
+
+class Waiter(Reader, Protocol):
+    """A reader whose end can be waited for.
+
+    Attributes:
+        run: What it reads; set when it has been started.
+        ended: Set when it has heard all it will.
+    """
+
+    run: Run
+    ended: asyncio.Event
+
+
+async def carry(desk: Desk, job: Job, principal: Principal, reader: Waiter) -> None:
+    """Start a run, and wait until its reader has heard all of it.
+
+    Raises:
+        RateLimitedError: The client starts too many.
+
+    Cancelling ends the run and waits until nothing is left of it.
+    """
+    try:
+        desk.rate.take(principal.client)
+    except WsrunnerError as exc:
+        desk.host.tell_refused(exc)
+        raise
+    reader.run = desk.registry.start(job, principal, reader)
+    try:
+        await reader.ended.wait()
+    finally:
+        if not reader.ended.is_set():
+            await desk.registry.abandon([reader.run])
+
+
+class Gathered:
+    """A run's end and all of its output, by stage and stream.
+
+    Attributes:
+        exit: Its end; None if it was refused.
+        error: Why it was refused.
+        output: What came, in order: the stage, the stream, the bytes.
+    """
+
+    run: Run
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.exit: Exit | None = None
+        self.error: WsrunnerError | None = None
+        self.stage: Stage = "queue"
+        self.output: list[tuple[Stage, int, bytes]] = []
+
+    async def send(self, event: Event) -> None:
+        """See `Reader.send`."""
+        if isinstance(event, Started):
+            self.stage = event.stage
+        elif isinstance(event, Output):
+            self.output.append((self.stage, event.stream, event.data))
+        elif isinstance(event, Exit):
+            self.exit = event
+            self.ended.set()
+        elif isinstance(event, Refused):
+            self.error = event.error
+            self.ended.set()
+
+    async def drop(self) -> None:
+        """See `Reader.drop`."""
+
+    def over(self) -> None:
+        """See `Reader.over`."""
+        self.ended.set()
+
+    def settled(self) -> Exit:
+        """Return its end.
+
+        Raises:
+            WsrunnerError: It was refused, or an error of the server ended it.
+        """
+        if self.exit is None:
+            raise self.error or WsrunnerError("an error of the server ended the run")
+        return self.exit
+
+    def stream(self, number: int, stage: Stage | None = None) -> bytes:
+        """Return what came on a stream, in one stage or in all."""
+        return b"".join(
+            data
+            for where, stream, data in self.output
+            if stream == number and stage in {None, where}
+        )
+
+    def both(self, stage: Stage) -> bytes:
+        """Return what came on both streams in a stage, in order."""
+        return b"".join(data for where, _, data in self.output if where == stage)
+
+    def result(self, id: str | UnsetType = UNSET) -> protocol.Result:  # noqa: A002
+        """Return all of it as one message.
+
+        Raises:
+            WsrunnerError: See `settled`.
+        """
+        from wsrunner.serving import wire
+
+        event = self.settled()
+        out, err = self.stream(1), self.stream(STDERR)
+        return protocol.Result(
+            id=id,
+            run=self.run.run_id,
+            **wire.named_payload("stdout", out),
+            **wire.named_payload("stderr", err),
+            exit=wire.exit_message(event, id, self.run.run_id),
+        )
+
+
+class Form(Protocol):
+    """How a stream of events is written."""
+
+    kind: str
+
+    def piece(self, event: Event, run: Run) -> bytes:
+        """Return an event as it is written; nothing where it does not show."""
+        ...
+
+    def pause(self) -> bytes:
+        """Return what is written while nothing happens, if anything."""
+        ...
+
+
+class EventLines:
+    """Server-sent events (WHATWG HTML, section 9.2): the socket's messages, one by one."""
+
+    kind = "text/event-stream"
+
+    def __init__(self, wording: Wording) -> None:
+        self._wording = wording
+
+    def piece(self, event: Event, run: Run) -> bytes:
+        """See `Form.piece`."""
+        message = self._wording.message(event, run.run_id)
+        name = type(message).__struct_config__.tag
+        number = getattr(event, "seq", None)
+        head = f"event: {name}\n" if number is None else f"event: {name}\nid: {number}\n"
+        return head.encode() + b"data: " + protocol.encode(message) + b"\n\n"
+
+    def pause(self) -> bytes:
+        """See `Form.pause`: a comment."""
+        return b":\n\n"
+
+
+class JsonLines:
+    """The socket's messages, one a line."""
+
+    kind = "application/x-ndjson"
+
+    def __init__(self, wording: Wording) -> None:
+        self._wording = wording
+
+    def piece(self, event: Event, run: Run) -> bytes:
+        """See `Form.piece`."""
+        return protocol.encode(self._wording.message(event, run.run_id)) + b"\n"
+
+    def pause(self) -> bytes:
+        """See `Form.pause`."""
+        return b""
+
+
+class RawOutput:
+    """What the program writes, as it is; its outcome in a last line if that is asked for.
+
+    Args:
+        tell: Whether it is.
+    """
+
+    kind = "text/plain; charset=utf-8"
+
+    def __init__(self, *, tell: bool) -> None:
+        self._tell = tell
+        self._midline = False
+
+    def piece(self, event: Event, run: Run) -> bytes:
+        """See `Form.piece`."""
+        del run
+        if isinstance(event, Output):
+            self._midline = not event.data.endswith(b"\n")
+            return event.data
+        if isinstance(event, Exit) and self._tell:
+            return b"\n" * self._midline + outcome(event).encode() + b"\n"
+        return b""
+
+    def pause(self) -> bytes:
+        """See `Form.pause`."""
+        return b""
+
+
+class Streamed:
+    """A run's events, written to its client as they come.
+
+    Args:
+        request: What is answered.
+        form: How.
+        headers: Of the answer.
+    """
+
+    run: Run
+
+    def __init__(self, request: web.BaseRequest, form: Form, headers: dict[str, str]) -> None:
+        self.ended = asyncio.Event()
+        self.response: web.StreamResponse | None = None
+        self.error: WsrunnerError | None = None
+        self.broken = False
+        self._request = request
+        self._form = form
+        self._headers = headers
+
+    async def send(self, event: Event) -> None:
+        """See `Reader.send`; what comes first says which status the answer has."""
+        if isinstance(event, Refused) and self.response is None:
+            self.error = event.error
+            self.ended.set()
+            return
+        piece = self._form.piece(event, self.run)
+        try:
+            if self.response is None:
+                headers = self._headers | {"Content-Type": self._form.kind}
+                headers["Wsrunner-Run"] = self.run.run_id
+                response = web.StreamResponse(headers=headers)
+                await response.prepare(self._request)
+                self.response = response
+            if piece:
+                await self.response.write(piece)
+        except ConnectionError as exc:
+            raise ReaderGoneError from exc
+        if isinstance(event, Exit | Refused):
+            self.broken = isinstance(event, Refused) or event.reason in BROKEN
+            self.ended.set()
+
+    async def pause(self) -> None:
+        """Write what keeps the connection alive while nothing happens."""
+        piece = self._form.pause()
+        if piece and self.response is not None and not self.ended.is_set():
+            await self.response.write(piece)
+
+    async def drop(self) -> None:
+        """See `Reader.drop`."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        self.ended.set()
+
+    def over(self) -> None:
+        """See `Reader.over`."""
+        self.ended.set()
