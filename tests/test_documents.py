@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAIR = re.compile(r"```sh\n(.*?)```\n\n```(?:json|text)\n(.*?)```", re.DOTALL)
 EXAMPLES = [
     pytest.param(command, shown, id=f"{name}-{number}")
-    for name in ("http.md",)
+    for name in ("http.md", "migrating.md")
     for number, (command, shown) in enumerate(PAIR.findall((DOCS / name).read_text("utf-8")))
 ]
 

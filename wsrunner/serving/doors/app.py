@@ -15,9 +15,12 @@ from wsrunner.serving.access import AccessError, OriginError
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors import asking
 from wsrunner.serving.doors.body import RequestError
+from wsrunner.serving.doors.docker_run import DockerRun
 from wsrunner.serving.doors.exchange import SERVER, Exchange, response_of
 from wsrunner.serving.doors.lists import PROBES, Lists
 from wsrunner.serving.doors.pages import Pages, nothing_at, static_dir
+from wsrunner.serving.doors.piston import Piston
+from wsrunner.serving.doors.rest import Rest
 from wsrunner.serving.doors.runs import Runs
 from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH
 
@@ -87,7 +90,15 @@ class App:
 
 def _routes(desk: Desk) -> list[web.RouteDef]:
     runs = Runs(desk)
-    routes = [*Pages(static_dir()).routes(), *Lists(desk).routes(), *runs.routes()]
+    doors = (
+        Pages(static_dir()),
+        Lists(desk),
+        runs,
+        Rest(runs),
+        DockerRun(desk, runs),
+        Piston(desk, runs),
+    )
+    routes = [route for door in doors for route in door.routes()]
     sockets = [MONITOR_PATH, RUN_PATH, f"{RUN_PATH}/{{language:.*}}"]
     routes += [web.get(path, _speaks_websocket) for path in sockets]
     return routes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import msgspec
 from aiohttp import web
@@ -35,6 +36,8 @@ from wsrunner.serving.paths import RUN_PATH
 JSON = "application/json"
 KEEP_ALIVE_S = 15.0
 """How often something is sent to a client that hears nothing: proxies give up after 30 s or so."""
+GATHERED_MAX_KB = 4096
+"""Output of a run that is answered at once: it is kept until the end, by every run in a slot."""
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 # nginx hands on what comes only if it is told to.
 _UNBUFFERED = _STREAM_HEADERS | {"X-Accel-Buffering": "no"}
@@ -113,15 +116,25 @@ class Runs:
         return await read_body(request, self.max_bytes, self._desk.inlet)
 
     async def gather(self, request: web.Request, job: Job, principal: Principal) -> Gathered:
-        """Carry a run out, and return all of it.
+        """Carry a run out, and return all of it, up to `GATHERED_MAX_KB` of output.
 
         Raises:
             RateLimitedError: The client starts too many.
         """
         gathered = Gathered()
+        job = self._bounded(job)
         with _carrying(request):
             await carry(self._desk, job, principal, gathered)
         return gathered
+
+    def _bounded(self, job: Job) -> Job:
+        """Let a job print no more than is kept until its end."""
+        server_kb = self._desk.settings.output_kb
+        asked_kb = server_kb if job.limits.output_kb is None else job.limits.output_kb
+        # What is above the server's limit is refused as everywhere.
+        if not GATHERED_MAX_KB < asked_kb <= server_kb:
+            return job
+        return replace(job, limits=replace(job.limits, output_kb=GATHERED_MAX_KB))
 
     async def _stream(
         self, request: web.Request, job: Job, principal: Principal, form: Form
