@@ -1,0 +1,229 @@
+"""What HTTP costs: a run by POST against the same over an open socket, and refusals.
+
+Runs are warm ones and taken in turns, on one connection each that stays open. Refusals take no
+container: their rate is set against that of a bare aiohttp handler, in a process of its own, that
+reads the same body and answers as many bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self
+
+from bench import kit
+from bench.kit import Timing
+
+NAME = "doors"
+HELP = "a run by POST against one over an open socket; refusals against a bare aiohttp handler"
+MS = 1e3
+CODE = {"language": "python", "code": "print('hello')"}
+WRONG = json.dumps({"language": "python"}).encode()
+CLIENTS = 4
+END_MOST = 1.15
+FIRST_MOST = 1.1
+RATE_LEAST = 0.5
+
+
+def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str, Any]:
+    """Measure; see the module. `runs` is the number of rounds."""
+    del out
+    rounds = runs or (10 if quick else 100)
+    raw: dict[str, list[Timing]] = {"socket": [], "whole": [], "events": []}
+    engine = kit.RawEngine()
+    with kit.Server(warm="python=1", slots=4) as server:
+        _runs(server, engine, rounds, raw)
+    with kit.Server(warm="", warm_max=0) as server, _bare() as bare_port:
+        rates = _rates(server.port, bare_port, 2 if quick else 8, 1.0 if quick else 2.0)
+    figures = [
+        kit.compare(
+            "POST /v1/run, answered",
+            "ms",
+            [each.end_s * MS for each in raw["whole"]],
+            "socket, exit",
+            [each.end_s * MS for each in raw["socket"]],
+            most=END_MOST,
+        ),
+        kit.compare(
+            "server-sent events, first line",
+            "ms",
+            [each.first_s * MS for each in raw["events"]],
+            "socket, first line",
+            [each.first_s * MS for each in raw["socket"]],
+            most=FIRST_MOST,
+        ),
+        kit.compare(
+            "refused requests",
+            "/s",
+            rates["refused"],
+            "bare aiohttp",
+            rates["bare"],
+            least=RATE_LEAST,
+        ),
+    ]
+    seconds = {name: [each.__dict__ for each in series] for name, series in raw.items()}
+    return kit.result(figures, seconds=seconds, rates=rates)
+
+
+def _runs(
+    server: kit.Server, engine: kit.RawEngine, rounds: int, raw: dict[str, list[Timing]]
+) -> None:
+    image = engine.order(**CODE).box.image
+    with (
+        kit.Socket(server.port) as opened,
+        Http(server.port) as whole,
+        Http(server.port) as events,
+    ):
+
+        def take(name: str) -> None:
+            server.settle(engine, image, 1)
+            if name == "socket":
+                raw[name].append(opened.run(**CODE))
+            elif name == "whole":
+                raw[name].append(whole.run("application/json", CODE))
+            else:
+                raw[name].append(events.run("text/event-stream", CODE))
+
+        takers = [lambda name=name: take(name) for name in raw]
+        for taker in takers:
+            taker()
+        for series in raw.values():
+            series.clear()
+        kit.interleave(rounds, *takers, say="doors")
+
+
+class Http:
+    """An HTTP connection that stays open, by a blocking socket; as little as can be.
+
+    Args:
+        port: Where the server listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._socket.close()
+
+    def post(self, path: str, body: bytes, accept: str = "application/json") -> None:
+        """Send a request."""
+        self._socket.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAccept: {accept}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+
+    def answer(self) -> bytes:
+        """Return an answer that says how long it is: head and body."""
+        data = bytearray()
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            data += self._socket.recv(65536)
+        size = int(data.partition(b"Content-Length: ")[2].split(b"\r\n", 1)[0])
+        while len(data) < end + 4 + size:
+            data += self._socket.recv(65536)
+        return bytes(data)
+
+    def run(self, accept: str, request: dict[str, Any]) -> Timing:
+        """Run a program; return when its first line came and when its answer ended."""
+        begun_s = time.perf_counter()
+        self.post("/v1/run", json.dumps(request).encode(), accept)
+        first_s, data = 0.0, bytearray()
+        if accept == "application/json":
+            data += self.answer()
+        else:
+            while not data.endswith(b"0\r\n\r\n"):
+                data += self._socket.recv(65536)
+                if not first_s and b"event: stdout" in data:
+                    first_s = time.perf_counter() - begun_s
+        end_s = time.perf_counter() - begun_s
+        if b'"code":0' not in data:
+            raise RuntimeError(f"the run failed: {bytes(data)!r}")
+        return Timing(first_s or end_s, end_s)
+
+
+# Refusals.
+
+
+def _rates(port: int, bare_port: int, rounds: int, length_s: float) -> dict[str, list[float]]:
+    rates: dict[str, list[float]] = {"refused": [], "bare": []}
+    _rate(port, 0.3), _rate(bare_port, 0.3)
+    kit.interleave(
+        rounds,
+        lambda: rates["refused"].append(_rate(port, length_s)),
+        lambda: rates["bare"].append(_rate(bare_port, length_s)),
+        say="doors: refusals",
+    )
+    return rates
+
+
+def _rate(port: int, length_s: float) -> float:
+    """Return how many requests a second are refused, over a few connections."""
+    counts = [0] * CLIENTS
+    end_s = time.perf_counter() + length_s
+
+    def ask(index: int) -> None:
+        with Http(port) as connection:
+            while time.perf_counter() < end_s:
+                connection.post("/v1/run", WRONG)
+                if not connection.answer().startswith(b"HTTP/1.1 400 "):
+                    raise RuntimeError("a wrong request was not refused")
+                counts[index] += 1
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / length_s
+
+
+@contextlib.contextmanager
+def _bare() -> Iterator[int]:
+    """Serve by aiohttp alone for the length of the block; yields the port."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve_bare, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def serve_bare(told: Connection) -> None:
+    """Answer POST /v1/run with 400 and a body, for ever."""
+    import asyncio
+
+    import uvloop
+    from aiohttp import web
+
+    body = b'{"code":"bad_message","message":"' + b"x" * 120 + b'"}\n'
+
+    async def refuse(request: web.Request) -> web.Response:
+        json.loads(await request.read())
+        return web.Response(status=400, body=body, content_type="application/json")
+
+    async def serve() -> None:
+        application = web.Application()
+        application.router.add_post("/v1/run", refuse)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        told.send(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    uvloop.run(serve())
