@@ -385,6 +385,7 @@ def test_all_bodies_together_are_bounded_as_messages_are(start_server):
         assert answers
         assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in answers), answers
         assert all(b"5242880 bytes" in answer for answer in answers)
+        assert all(b"Retry-After: 5" in answer for answer in answers)
         # Those who had room still have it.
         assert len(answers) <= 4
     assert run(server, **HELLO)["stdout"] == "hello\n"

@@ -133,7 +133,7 @@ async def _handled(desk: Desk, request: web.Request, handler: Handler) -> web.St
     try:
         return await handler(request)
     except RequestError as exc:
-        response = response_of(answers.error(exc.status, exc.code, exc.message))
+        response = response_of(answers.error(exc.status, exc.code, exc.message, exc.retry_after_s))
         response.headers.update(exc.headers)
     except WsrunnerError as exc:
         response = response_of(answers.of_error(exc))

@@ -9,7 +9,7 @@ import asyncio
 
 from aiohttp import web
 
-from wsrunner.errors import BusyError, TooLargeError, WsrunnerError
+from wsrunner.errors import TooLargeError, WsrunnerError
 from wsrunner.serving.doors.exchange import Exchange
 from wsrunner.serving.inlet import Inlet
 
@@ -36,12 +36,6 @@ class RequestError(WsrunnerError):
         self.status = status
         self.code = code  # type: ignore[misc]  # the class' in all others
         self.headers = headers or {}
-
-
-class InboxFullError(BusyError):
-    """Messages and bodies on their way in take all they may."""
-
-    code = "busy"
 
 
 class _Holder:
@@ -88,9 +82,8 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
         inlet: Counts what all bodies and messages hold.
 
     Raises:
-        RequestError: It is encoded, ends early, or takes too long.
+        RequestError: It is encoded, ends early, takes too long, or there is no room for it now.
         TooLargeError: It is larger.
-        InboxFullError: There is no room for it now.
 
     Cancelling is safe.
     """
@@ -113,7 +106,9 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
                 inlet.hold(holder, len(body))
     except TimeoutError as exc:
         if holder.reason is not None:
-            raise InboxFullError(holder.reason, retry_after_s=RETRY_AFTER_S) from exc
+            refusal = RequestError(503, "busy", holder.reason)
+            refusal.retry_after_s = RETRY_AFTER_S
+            raise refusal from exc
         raise RequestError(
             408, "timeout", f"the body has not come within {BODY_S:g} s; {len(body)} bytes have"
         ) from exc

@@ -94,7 +94,7 @@ class DockerRun:
             answer = exc.answer()
             return _refusal(answer, exc.code, exc.message)
         except RequestError as exc:
-            answer = answers.error(exc.status, exc.code, exc.message)
+            answer = answers.error(exc.status, exc.code, exc.message, exc.retry_after_s)
             answer.headers.update(exc.headers)
             return _refusal(answer, exc.code, exc.message)
         except WsrunnerError as exc:

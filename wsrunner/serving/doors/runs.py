@@ -110,7 +110,7 @@ class Runs:
         """Return a body that is JSON.
 
         Raises:
-            RequestError, TooLargeError, InboxFullError: See `read_body`.
+            RequestError, TooLargeError: See `read_body`.
         """
         check_kind(request, JSON)
         return await read_body(request, self.max_bytes, self._desk.inlet)
