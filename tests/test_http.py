@@ -431,7 +431,9 @@ def test_a_foreign_name_reads_nothing_here(server, path):
     assert ask(server.address, path, Host=f"localhost:{port}")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/monitor", "/static/index.html", "/static/monitor.html"])
+@pytest.mark.parametrize(
+    "path", ["/", "/monitor", "/docs", "/static/index.html", "/static/monitor.html"]
+)
 def test_every_page_has_its_policy(server, path):
     policy = ask(server.address, path)[1]["Content-Security-Policy"]
     assert "default-src 'none'" in policy

@@ -14,7 +14,7 @@ from aiohttp import web
 from wsrunner.serving import answers
 from wsrunner.serving.doors.exchange import response_of
 
-PAGES = {"/": "index.html", "/monitor": "monitor.html"}
+PAGES = {"/": "index.html", "/monitor": "monitor.html", "/docs": "docs.html"}
 _KINDS = {
     ".js": "text/javascript",
     ".css": "text/css",

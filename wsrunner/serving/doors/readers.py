@@ -18,9 +18,9 @@ from wsrunner.runs.delivery import Reader, ReaderGoneError
 from wsrunner.runs.events import Event, Exit, Output, Refused, Stage, Started
 from wsrunner.runs.job import Job, Principal
 from wsrunner.runs.run import Run
+from wsrunner.serving import wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.plain_session import outcome
-from wsrunner.serving.wire import Wording
 
 BROKEN = frozenset({"engine_lost", "lease_lost", "draining"})
 """Ends that are no program's doing."""
@@ -125,8 +125,6 @@ class Gathered:
         Raises:
             WsrunnerError: See `settled`.
         """
-        from wsrunner.serving import wire
-
         event = self.settled()
         out, err = self.stream(1), self.stream(STDERR)
         return protocol.Result(
@@ -157,7 +155,7 @@ class EventLines:
 
     kind = "text/event-stream"
 
-    def __init__(self, wording: Wording) -> None:
+    def __init__(self, wording: wire.Wording) -> None:
         self._wording = wording
 
     def piece(self, event: Event, run: Run) -> bytes:
@@ -178,7 +176,7 @@ class JsonLines:
 
     kind = "application/x-ndjson"
 
-    def __init__(self, wording: Wording) -> None:
+    def __init__(self, wording: wire.Wording) -> None:
         self._wording = wording
 
     def piece(self, event: Event, run: Run) -> bytes:
