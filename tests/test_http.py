@@ -264,6 +264,37 @@ def test_a_handshake_with_a_body_is_refused(server):
         assert answer.startswith(b"HTTP/1.1 400 "), answer
 
 
+def test_a_handshake_behind_another_request_is_told_to_use_a_connection_of_its_own(server):
+    lines = [f"{name}: {value}" for name, value in HANDSHAKE.items()]
+    handshake = "\r\n".join(["GET /v1/run HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+    with socket.create_connection(server.address.rsplit(":"), PATIENCE_S) as connection:
+        connection.sendall(GET + b"\r\n" + handshake)
+        answer = b""
+        while b"of its own" not in answer:
+            answer += connection.recv(65536)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"200", b"426"]
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"CONNECT localhost:80 HTTP/1.1", 404),
+        (b"OPTIONS * HTTP/1.1", 404),
+        (b"TRACE /healthz HTTP/1.1", 405),
+        (b"FOO /healthz HTTP/1.1", 400),
+        (b"GET http://localhost/healthz HTTP/1.1", 200),
+        (b"GET //[ HTTP/1.1", 404),
+        (b"GET /\xff HTTP/1.1", 400),
+        (b"GET /healthz", 505),
+        (b"PRI * HTTP/2.0", 400),
+    ],
+)
+def test_an_odd_request_line_is_answered(server, line, status):
+    answer = exchange(server, line + b"\r\nHost: localhost\r\n\r\n", half_closes=True)
+    assert answer.split(b" ")[1] == b"%d" % status, answer
+    assert isinstance(json.loads(answer.partition(b"\r\n\r\n")[2]), dict)
+
+
 def test_a_connection_stays_for_further_requests(server):
     host, _, port = server.address.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)

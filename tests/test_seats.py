@@ -5,11 +5,13 @@ import contextlib
 import ipaddress
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.http_talk import post
 from tests.serving import docker, until
 from tests.talk import PATIENCE_S
 from tests.test_http import refused, shake_hands
@@ -60,6 +62,19 @@ async def test_an_address_s_sockets_are_counted_and_a_further_one_is_429(limited
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(3):
                 await stack.enter_async_context(open_socket(loopback))
+    await opens_again(outside)
+
+
+async def test_a_run_over_http_counts_as_a_socket_while_it_goes_on(limited):
+    outside, _ = limited
+    there = SimpleNamespace(address=outside)
+    body = {"language": "python", "code": "print(1)"}
+    async with open_socket(outside):
+        assert (await asyncio.to_thread(post, there, "/v1/run", body))[0] == 200
+        async with open_socket(outside):
+            answer = await asyncio.to_thread(post, there, "/v1/run", body)
+            assert "2 sockets" in refused(answer, 429, "busy")
+            assert int(answer[1]["Retry-After"]) > 0
     await opens_again(outside)
 
 

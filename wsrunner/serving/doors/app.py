@@ -6,7 +6,7 @@ port loads it once it listens.
 
 from __future__ import annotations
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from wsrunner.errors import WsrunnerError
@@ -110,7 +110,7 @@ def _answering(desk: Desk) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if request.version > HttpVersion11:
+            if not HttpVersion10 <= request.version <= HttpVersion11:
                 return _unknown_version()
             if request.path not in PROBES:
                 desk.access.check_host(asking.header_values(request))
@@ -178,10 +178,10 @@ def _unknown_version() -> web.Response:
 
 
 async def _speaks_websocket(request: web.Request) -> web.StreamResponse:
-    response = response_of(
-        answers.error(
-            426, "upgrade_required", f"GET {request.path[:100]} speaks WebSocket only; POST runs"
-        )
-    )
+    """Answer a GET where sockets are, and a handshake that comes behind other requests."""
+    message = f"GET {request.path[:100]} speaks WebSocket only"
+    if "Upgrade" in request.headers:
+        message = "a WebSocket needs a connection of its own: this one has carried other requests"
+    response = response_of(answers.error(426, "upgrade_required", message))
     response.headers["Upgrade"] = "websocket"
     return response
