@@ -24,7 +24,7 @@ PACKAGE = ROOT / "wsrunner"
 LAYERS = [
     {"commands.main"},
     {"commands", "serving.server"},
-    {"commands.sources", "images.supply"},
+    {"commands.sources", "commands.mcp_tools", "images.supply"},
     {"client", "images"},
     {"serving.port"},
     {"serving.doors.app"},
@@ -74,6 +74,7 @@ ADAPTERS = {
         "serving.doors.runs",
     },
     "aiodocker": {"engines.docker.engine", "engines.docker.images"},
+    "mcp": {"commands.mcp_tools"},
     "redis": {"gates.redis"},
     "websockets": {
         "serving.port",

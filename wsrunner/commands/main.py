@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from wsrunner import __version__, settings
-from wsrunner.commands import images, operate, run
+from wsrunner.commands import images, mcp, operate, run
 from wsrunner.errors import SetupError
 
 
@@ -84,5 +84,6 @@ for command in (
     images.setup_command,
     operate.monitor_command,
     operate.slots_group,
+    mcp.mcp_command,
 ):
     main.add_command(command)
