@@ -11,8 +11,10 @@ const PLAIN_EXAMPLE = 'print("hello")\n';
 /** The messages that a reader looks for first. */
 const FIRST = ["RunRequest", "File", "Limits", "Result", "Exit", "Error"];
 
-$("token").value = recallToken(TOKEN);
-$("token").addEventListener("change", () => remember(TOKEN, $("token").value, "session"));
+const token = /** @type {HTMLInputElement} */ ($("token"));
+
+token.value = recallToken(TOKEN);
+token.addEventListener("change", () => remember(TOKEN, token.value, "session"));
 show();
 
 async function show() {
@@ -121,7 +123,7 @@ function address(path, fields) {
     else if (input.value) query.append(name, input.value);
   }
   const url = new URL(filled.slice(1), BASE);
-  url.search = query;
+  url.search = query.toString();
   return url;
 }
 
@@ -131,7 +133,7 @@ async function ask({ url, method, headers, body }, send, status, shown) {
   status.textContent = "Sent";
   shown.hidden = false;
   shown.textContent = "";
-  if ($("token").value) headers["X-Access-Token"] = $("token").value;
+  if (token.value) headers["X-Access-Token"] = token.value;
   try {
     const response = await fetch(url, { method, headers, body });
     status.textContent = `${response.status} ${response.statusText}`;
