@@ -19,7 +19,6 @@ from websockets.asyncio.server import serve as listen
 from websockets.http11 import Request, Response
 
 from wsrunner.errors import NoSeatError
-from wsrunner.runs.order import KIB, MIB
 from wsrunner.runs.registry import Registry
 from wsrunner.serving import answers, handshake
 from wsrunner.serving.access import Access
@@ -36,6 +35,7 @@ from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
 from wsrunner.settings import Settings
+from wsrunner.units import KIB, MIB
 
 if TYPE_CHECKING:
     from wsrunner.serving.doors.app import App

@@ -18,7 +18,6 @@ from wsrunner.engines.base import STDERR
 from wsrunner.errors import UnknownLanguageError, WsrunnerError
 from wsrunner.languages import Catalogue
 from wsrunner.runs.events import Exit, Stage
-from wsrunner.runs.order import KIB
 from wsrunner.serving import answers, wire
 from wsrunner.serving.access import AccessError
 from wsrunner.serving.desk import Desk
@@ -26,6 +25,7 @@ from wsrunner.serving.doors.body import RequestError, no_continue, read_body
 from wsrunner.serving.doors.exchange import response_of
 from wsrunner.serving.doors.readers import BROKEN, Gathered
 from wsrunner.serving.doors.runs import Runs
+from wsrunner.units import KIB
 
 STDOUT = 1
 LIMIT_CODES = {

@@ -19,7 +19,7 @@ from wsrunner.engines.base import STDERR
 from wsrunner.errors import UnknownLanguageError
 from wsrunner.languages import Language
 from wsrunner.runs.events import Exit, Stage
-from wsrunner.runs.order import KIB, MEMORY_MIN_MB, MIB
+from wsrunner.runs.order import MEMORY_MIN_MB
 from wsrunner.serving import answers, wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.asking import asker
@@ -28,6 +28,7 @@ from wsrunner.serving.doors.exchange import response_of
 from wsrunner.serving.doors.readers import BROKEN, Gathered
 from wsrunner.serving.doors.runs import JSON, Runs
 from wsrunner.settings import Settings
+from wsrunner.units import KIB, MIB
 
 VERSION = "0.0.0"
 """Of every runtime: an image has the one that it has, and does not say which."""

@@ -16,7 +16,6 @@ from aiohttp import web
 from wsrunner import protocol
 from wsrunner.errors import BadMessageError
 from wsrunner.runs.job import Job, Principal
-from wsrunner.runs.order import KIB
 from wsrunner.serving import answers, wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.asking import allow_origin, asker
@@ -32,6 +31,7 @@ from wsrunner.serving.doors.readers import (
     carry,
 )
 from wsrunner.serving.paths import RUN_PATH
+from wsrunner.units import KIB
 
 JSON = "application/json"
 KEEP_ALIVE_S = 15.0
