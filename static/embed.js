@@ -14,10 +14,12 @@ import { createEditor } from "./page/editor.js";
 import { takeLines } from "./page/lines.js";
 import { Output } from "./page/output.js";
 import { element } from "./page/picker.js";
-import { placeFinder } from "./page/places.js";
-import { pack } from "./page/store.js";
 import { outcome, refusal } from "./page/words.js";
 import { connect } from "./wsrunner.js";
+
+// What nobody needs to see the code comes after it is seen.
+const loadPlaces = () => import("./page/places.js");
+const loadStore = () => import("./page/store.js");
 
 const HERE = new URL("..", import.meta.url);
 /** @type {Map<string, import("./wsrunner.js").Connection>} */
@@ -154,6 +156,7 @@ class WsrunnerCode extends HTMLElement {
       onRun: () => this.run(),
     });
     early.remove();
+    loadPlaces();
     await this.#editor.show(this.#file, this.language);
     reset.addEventListener("click", () => {
       this.#file = { name: this.language, content: original };
@@ -174,6 +177,7 @@ class WsrunnerCode extends HTMLElement {
       language: this.language, files: [{ name: "main", content: code }], args: this.getAttribute("args") ?? "",
       stdin: this.getAttribute("stdin"), merge: this.hasAttribute("merge"),
     };
+    const { pack } = await loadStore();
     const packed = await pack(program);
     if (code === this.code) this.#parts.playground.href = new URL(packed, this.#server).href;
   }
@@ -196,7 +200,9 @@ class WsrunnerCode extends HTMLElement {
     if (this.hasAttribute("args")) request.args = splitArguments(this.getAttribute("args"));
     if (this.hasAttribute("merge")) request.merge = true;
     this.#output.clear();
-    this.#output.finder = placeFinder([{ name: this.#file.name, content: this.code }], { anyMain: true });
+    const files = [{ name: this.#file.name, content: this.code }];
+    // Sooner than any output, which comes over the network.
+    loadPlaces().then(({ placeFinder }) => (this.#output.finder = placeFinder(files, { anyMain: true })));
     this.#stoppedByReader = this.#answered = false;
     line.value = "";
     log.hidden = false;
