@@ -64,7 +64,7 @@ export function placeFinder(files, { anyMain = false } = {}) {
 }
 
 /**
- * What the editor shows at the places that a failed run named: for each line its first message.
+ * What the editor shows at the places that a failed run named: for each line its first error, else its first message.
  *
  * @param {{line: string, place: Place}[]} found With the lines of output that name them.
  * @param {string[]} lines All lines of the errors.
@@ -76,11 +76,12 @@ export function marksOf(found, lines) {
   const marks = new Map();
   for (const { line, place } of found) {
     const key = `${place.file}:${place.line}`;
-    if (marks.has(key)) continue;
     const rest = `${line.slice(0, place.start)} ${line.slice(place.end)}`.replace(/^[\s:,"()>-]+|(?:\b(?:in|at|on)\b|[\s:,.("-])*$/g, "");
     const own = /^\S/.test(line) && /\s/.test(rest);
     const message = own ? rest : (headline ?? line.trim());
     const severity = /\bwarning\b/i.test(line) ? "warning" : /\b(?:note|info)\b/i.test(line) ? "info" : "error";
+    // An error is not hidden by the warning before it.
+    if (marks.has(key) && (severity !== "error" || marks.get(key).severity === "error")) continue;
     marks.set(key, { file: place.file, line: place.line, column: place.column, severity, message });
   }
   return [...marks.values()];

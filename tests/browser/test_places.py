@@ -57,6 +57,24 @@ async def test_places_are_found_as_compilers_name_them(open_page, site):
     assert found == json.loads(json.dumps([places for _, _, places in MESSAGES]))
 
 
+async def test_an_error_is_marked_though_a_warning_came_before_it(open_page, site):
+    page = await open_page(site)
+    lines = [
+        "main.c:3:18: warning: format",
+        "main.c:3:20: error: expected ';'",
+        "main.c:3:1: note: x",
+    ]
+    marks = await page.evaluate(
+        """async (lines) => {
+          const { marksOf, placeFinder } = await import("/static/page/places.js");
+          const find = placeFinder([{ name: "main.c", content: "" }]);
+          return marksOf(lines.map((line) => ({ line, place: find(line)[0] })), lines);
+        }""",
+        lines,
+    )
+    assert [(m["severity"], m["message"]) for m in marks] == [("error", "error: expected ';'")]
+
+
 async def test_a_traceback_leads_into_the_files_and_marks_their_lines(open_page, site, bundle):
     play = await opened(open_page, site)
     await play.page.get_by_label("Add a file").click()
