@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.docker_fixtures import absent
-from wsrunner.serving.static_files import static_dir
+from wsrunner.serving.doors.pages import static_dir
 
 # Both ways: nothing is promised that is not there, and nothing is there that is not told. What
 # begins with an underscore is no client's business; private constructors are not compared.
