@@ -6,6 +6,7 @@ runs may use is the gate's and the rate's to say. Must not touch sockets.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
@@ -89,6 +90,7 @@ class Access:
         self._operator_token = settings.operator_token or settings.token
         self._local = is_loopback(settings.host)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
+        self._listed = frozenset(urlsplit(origin).hostname for origin in self._origins)
 
     def user(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks for what needs the access token.
@@ -154,10 +156,9 @@ class Access:
             return
         try:
             name = urlsplit(f"//{host.lower()}").hostname or ""
-            listed = {urlsplit(origin).hostname for origin in self._origins}
         except ValueError:
-            name, listed = "", set()
-        if not is_loopback(name) and name not in listed:
+            name = ""
+        if not is_loopback(name) and name not in self._listed:
             shown = host[:SHOWN_MAX]
             raise HostError(f"the host {shown!r} is not this server; see --origin")
 
@@ -168,6 +169,7 @@ def _host(headers: HeaderValues) -> str:
     return hosts[0] if len(hosts) == 1 else ""
 
 
+@functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches the address."""
     if host == "localhost":

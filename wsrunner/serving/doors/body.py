@@ -92,6 +92,23 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
     assert isinstance(exchange, Exchange)
     if exchange.half_closed:
         exchange.end_body(request)
+    if request.content.is_eof():
+        # It has come with its head, as most do: there is nothing to wait for.
+        body = request.content.read_nowait()
+        if len(body) > max_bytes:
+            raise _too_large(str(len(body)), max_bytes)
+    else:
+        body = await _wait_for_body(request, max_bytes, inlet)
+    if exchange.body_cut:
+        of = "" if request.content_length is None else f" of {request.content_length}"
+        raise RequestError(
+            400, "bad_request", f"the connection was closed after {len(body)}{of} bytes of the body"
+        )
+    return body
+
+
+async def _wait_for_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> bytes:
+    """Return a body that is still coming; see `read_body`."""
     limit = asyncio.timeout(BODY_S)
     holder = _Holder(limit)
     body = bytearray()
@@ -116,11 +133,6 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
         raise RequestError(400, "bad_request", "the body's chunks make no sense") from exc
     finally:
         inlet.hold(holder, 0)
-    if exchange.body_cut:
-        of = "" if request.content_length is None else f" of {request.content_length}"
-        raise RequestError(
-            400, "bad_request", f"the connection was closed after {len(body)}{of} bytes of the body"
-        )
     return bytes(body)
 
 
