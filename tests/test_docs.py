@@ -66,6 +66,7 @@ ADAPTERS = {
         "serving.doors.body",
         "serving.doors.docker_run",
         "serving.doors.exchange",
+        "serving.doors.forms",
         "serving.doors.lists",
         "serving.doors.pages",
         "serving.doors.piston",

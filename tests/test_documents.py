@@ -19,11 +19,12 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("command", "shown"), EXAMPLES)
-def test_an_example_prints_what_the_document_shows(server, command, shown):
+def test_an_example_prints_what_the_document_shows(server, tmp_path, command, shown):
     if not shutil.which("curl"):
         pytest.skip("curl")
     done = subprocess.run(
         ["sh", "-c", command.replace("127.0.0.1:8001", server.address)],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,

@@ -146,6 +146,73 @@ def test_a_client_that_waits_for_100_continue_gets_it_only_where_its_body_is_wan
             assert answer.startswith(b"HTTP/1.1 " + status), answer
 
 
+# A form with files.
+
+
+def form(*parts, end=b"--x--\r\n"):
+    """Return a form of (name, file name or None, content)."""
+    body = b""
+    for name, filename, content in parts:
+        named = f'; filename="{filename}"' if filename is not None else ""
+        disposition = f'Content-Disposition: form-data; name="{name}"{named}'
+        body += b"--x\r\n" + disposition.encode() + b"\r\n\r\n" + content + b"\r\n"
+    return body + end
+
+
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+NESTED = b"Content-Type: multipart/mixed; boundary=y"
+LANGUAGE = ("language", None, b"python")
+
+
+def test_a_form_carries_files_of_any_bytes(server):
+    data = bytes(range(256)) + b"\r\n--y\r\n"
+    code = b"import sys; print(list(open('lib/data.bin', 'rb').read()), sys.argv[1:], input())"
+    body = form(
+        LANGUAGE,
+        ("file", "main.py", code),
+        ("file", "lib/data.bin", data),
+        ("arg", None, b"a b"),
+        ("arg", None, b""),
+        ("stdin", None, "é".encode()),
+    )
+    result = json.loads(post(server, "/v1/run", body, **MULTIPART)[2])
+    assert result["stdout"] == f"{list(data)} ['a b', ''] é\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "bad_message"),
+        (b"no form", 400, "bad_message"),
+        (form(LANGUAGE), 400, "bad_message"),
+        (form(("code", None, b"")), 400, "bad_message"),
+        (form(LANGUAGE, LANGUAGE, ("code", None, b"")), 400, "bad_message"),
+        (form(LANGUAGE, ("cod", None, b"")), 400, "bad_message"),
+        (form(LANGUAGE, ("code", None, b"\xff")), 400, "bad_message"),
+        (form(LANGUAGE, ("file", None, b"")), 400, "bad_message"),
+        (form(LANGUAGE, ("file", "../x", b"")), 400, "bad_message"),
+        (form(LANGUAGE, ("file", "a", b""), ("file", "a", b"")), 400, "bad_message"),
+        (form(LANGUAGE, ("code", None, b""), ("file", "a", b"")), 400, "bad_message"),
+        (form(("language", None, b"pyton"), ("code", None, b"")), 404, "unknown_language"),
+        (form(LANGUAGE, *[("file", f"f{n}", b"") for n in range(70)]), 413, "too_large"),
+        (form(LANGUAGE, *[("arg", None, b"")] * 1000), 413, "too_large"),
+        (form(LANGUAGE, ("code", None, b"x" * 2_000_000)), 413, "too_large"),
+        (form(LANGUAGE, ("code", None, b""), end=b""), 400, "bad_message"),
+        (b"--x\r\n" + b"A: b\r\n" * 1000 + b"\r\n--x--", 400, "bad_message"),
+        (b"--x\r\n" + NESTED + b"\r\n\r\n--y--\r\n--x--", 400, "bad_message"),
+        (b"--x\r\nContent-Transfer-Encoding: x\r\n\r\na\r\n--x--", 400, "bad_message"),
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_a_form_that_makes_no_sense_is_refused(server, body, status, code):
+    refused(post(server, "/v1/run", body, **MULTIPART), status, code)
+
+
+def test_a_form_without_its_boundary_is_refused(server):
+    headers = {"Content-Type": "multipart/form-data"}
+    refused(post(server, "/v1/run", form(LANGUAGE), **headers), 400, "bad_message")
+
+
 # As it comes.
 
 

@@ -14,6 +14,19 @@ from wsrunner import __version__, protocol
 _REF = "#/components/schemas/{name}"
 _RUN_EXAMPLE = {"language": "python", "code": "print(input())", "stdin": "42\n"}
 
+_FORM = {
+    "type": "object",
+    "required": ["language"],
+    "properties": {
+        "language": {"type": "string"},
+        "code": {"type": "string"},
+        "stdin": {"type": "string"},
+        "command": {"type": "string"},
+        "arg": {"type": "array", "items": {"type": "string"}},
+        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+    },
+}
+
 
 def document() -> dict[str, Any]:
     """Return the document that ``GET /v1/openapi.json`` shows."""
@@ -86,7 +99,8 @@ def _run() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _ref("RunRequest"), "example": _RUN_EXAMPLE}
+                "application/json": {"schema": _ref("RunRequest"), "example": _RUN_EXAMPLE},
+                "multipart/form-data": {"schema": _FORM},
             },
         },
         "responses": {

@@ -21,6 +21,7 @@ from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.asking import allow_origin, asker
 from wsrunner.serving.doors.body import RequestError, check_kind, no_continue, read_body
 from wsrunner.serving.doors.exchange import Exchange, response_of
+from wsrunner.serving.doors.forms import FORM, request_of_form
 from wsrunner.serving.doors.readers import (
     EventLines,
     Form,
@@ -64,7 +65,7 @@ class Runs:
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Run what the body says."""
         async with self.place(request) as principal:
-            asked = protocol.decode_run(await self.json_body(request), max_bytes=self.max_bytes)
+            asked = await self._asked(request)
             # Nobody can send more of it.
             job = wire.job_of(msgspec.structs.replace(asked, stdin=asked.stdin or ""))
             form = _chosen_form(request, asked)
@@ -82,6 +83,13 @@ class Runs:
             source = await read_body(request, self.max_bytes, self._desk.inlet)
             job = Job(language.id, code=source, stdin=stdin, args=args)
             return await self._stream(request, job, principal, RawOutput(tell=tell))
+
+    async def _asked(self, request: web.Request) -> protocol.RunRequest:
+        """Return what a body asks for, be it JSON or a form."""
+        if request.content_type == FORM:
+            body = await read_body(request, self.max_bytes, self._desk.inlet)
+            return await request_of_form(request, body)
+        return protocol.decode_run(await self.json_body(request), max_bytes=self.max_bytes)
 
     # What the adapters use, too.
 
