@@ -132,6 +132,12 @@ class Talk:
         self._heard[event.get("id")].remove(event)
         return event
 
+    async def hear_error_of(self, id):  # noqa: A002
+        """Hear until something about this run was refused; return that error."""
+        while (event := await self.hear())["type"] != "error" or event.get("id") != id:
+            pass
+        return event
+
     async def hear_close(self):
         """Hear until the socket has been closed; return the close code."""
         async with asyncio.timeout(PATIENCE_S):

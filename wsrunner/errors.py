@@ -76,7 +76,7 @@ class NoSuchRunError(ClientError):
 
 
 class NotAllowedError(ClientError):
-    """A command of the monitor on a server that is open to everybody."""
+    """A command that this client may not give: a viewer's, or the monitor's on an open server."""
 
     code = "not_allowed"
 
@@ -89,6 +89,12 @@ class QueueFullError(BusyError):
     """The bounded queue holds no further waiter."""
 
     code = "queue_full"
+
+
+class KeptFullError(BusyError):
+    """No further run can be kept, or no further client attached to it."""
+
+    code = "kept_full"
 
 
 class RateLimitedError(BusyError):

@@ -47,9 +47,15 @@ Reason = Literal[
     "cancelled",
     "lease_lost",
     "engine_lost",
+    "replica_lost",
     "draining",
 ]
 RunId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+ServerRunId = Annotated[str, Meta(min_length=1, max_length=64)]
+Key = Annotated[str, Meta(min_length=1, max_length=128)]
+Once = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{16,64}\Z")]
+"""A client's own random name, which must not be guessed."""
+Count = Annotated[int, Meta(ge=0, le=2**53)]
 Columns = Annotated[int, Meta(ge=1, le=1000)]
 _EnvName = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -97,6 +103,8 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
         args: Appended to the run command, each one argument.
         command: Shell line in place of the language's run command.
         merge: Whether stderr is sent as stdout, in the order in which the program wrote both.
+        keep_s: Seconds that it goes on while nobody drives it; given, it can be attached to.
+        once: The client's own random name for this request: sent again, it starts no second run.
     """
 
     language: str
@@ -110,14 +118,50 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
     limits: Limits = Limits()
     tty: Tty | UnsetType = UNSET
     merge: bool = False
+    keep_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    once: Once | UnsetType = UNSET
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is to outlive its socket, or to be shared."""
+        return self.keep_s is not UNSET or self.once is not UNSET
+
+
+class Attach(_Request, tag="attach", kw_only=True, frozen=True):
+    """Attach to a run that is kept.
+
+    Attributes:
+        id: The client's own name for it on this socket.
+        run: Which.
+        key: One of its keys; says whether to drive or to view.
+        after: `seq` of the last message that the client has.
+        once: The client's own random name for its driving: under the same name, on whatever
+            socket, its stdin goes on where it was. That of a `run` is its `once`.
+    """
+
+    id: RunId | UnsetType = UNSET
+    run: ServerRunId
+    key: Key
+    after: Count = 0
+    once: Once | UnsetType = UNSET
+
+
+class Detach(_Request, tag="detach", kw_only=True, frozen=True):
+    """Hear no more of a kept run, which goes on."""
+
+    id: RunId | UnsetType = UNSET
 
 
 class Stdin(_Request, tag="stdin", kw_only=True, frozen=True):
-    """Bytes for the program's stdin: text in `data` or any bytes in `base64`."""
+    """Bytes for the program's stdin: text in `data` or any bytes in `base64`.
+
+    `at` is where they begin in all that this driver sends: what was taken already is dropped.
+    """
 
     id: RunId | UnsetType = UNSET
     data: str | UnsetType = UNSET
     base64: str | UnsetType = UNSET
+    at: Count | UnsetType = UNSET
 
 
 class Eof(_Request, tag="eof", kw_only=True, frozen=True):
@@ -147,13 +191,58 @@ class Cancel(_Request, tag="cancel", kw_only=True, frozen=True):
     id: RunId | UnsetType = UNSET
 
 
-ClientMessage = RunRequest | Stdin | Eof | SendSignal | Resize | Cancel
+ClientMessage = RunRequest | Attach | Detach | Stdin | Eof | SendSignal | Resize | Cancel
 
 
 class _Event(msgspec.Struct, kw_only=True, frozen=True):
     """Base of what the server sends. `id` is the client's own name for the run, if it gave one."""
 
     id: str | UnsetType = UNSET
+
+
+class Accepted(_Event, tag="accepted", kw_only=True, frozen=True):
+    """A run is kept: `drive` lets anybody drive it, `view` watch it. Both are secrets."""
+
+    run: str
+    drive: str
+    view: str
+
+
+class Attached(_Event, tag="attached", kw_only=True, frozen=True):
+    """A kept run is heard from here on.
+
+    Attributes:
+        stage: Where it is, or ended.
+        stdin_bytes: Bytes of this driver's stdin that have come.
+        eofs: Its ends of file that have come.
+    """
+
+    run: str
+    role: Literal["drive", "view"]
+    stage: Stage
+    stdin_bytes: int = 0
+    eofs: int = 0
+
+
+class Detached(_Event, tag="detached", kw_only=True, frozen=True):
+    """Nothing more of this run is told here: the client asked for it, or has all of it."""
+
+    run: str
+
+
+class Gap(_Event, tag="gap", kw_only=True, frozen=True):
+    """Output of a kept run that is not there any more.
+
+    Attributes:
+        next: `seq` of the message that comes next.
+        before_bytes: All output before that.
+        missed_bytes: What of it this client did not get; null where the server can't know.
+    """
+
+    run: str
+    next: int
+    before_bytes: int
+    missed_bytes: int | None = None
 
 
 class Queued(_Event, tag="queued", kw_only=True, frozen=True):
@@ -165,14 +254,18 @@ class Queued(_Event, tag="queued", kw_only=True, frozen=True):
 
 
 class Started(_Event, tag="started", kw_only=True, frozen=True):
-    """A stage began: ``build`` or ``run``."""
+    """A stage began: ``build`` or ``run``. `seq` is that of a kept run's events."""
 
     run: str
     stage: Stage
+    seq: int | UnsetType = UNSET
 
 
 class Stdout(_Event, tag="stdout", kw_only=True, frozen=True):
-    """Output: whole lines where they come whole. `seq` counts the run's output messages from 1."""
+    """Output: whole lines where they come whole.
+
+    `seq` counts the run's output messages from 1; of a kept run it is that of its events.
+    """
 
     seq: int
     data: str | UnsetType = UNSET
@@ -201,6 +294,7 @@ class Exit(_Event, tag="exit", kw_only=True, frozen=True):
             likewise, and where the build before it needed more than the program.
         output_bytes: Bytes delivered.
         truncated: Whether output was left out because of ``output_kb``.
+        seq: That of a kept run's events.
     """
 
     run: str
@@ -214,6 +308,7 @@ class Exit(_Event, tag="exit", kw_only=True, frozen=True):
     memory_kb: int | None = None
     output_bytes: int = 0
     truncated: bool = False
+    seq: int | UnsetType = UNSET
 
 
 class Error(_Event, tag="error", kw_only=True, frozen=True):
@@ -248,7 +343,19 @@ class _OnlyId(msgspec.Struct):
     id: RunId | UnsetType = UNSET
 
 
-ServerMessage = Queued | Started | Stdout | Stderr | Drained | Exit | Error
+ServerMessage = (
+    Accepted
+    | Attached
+    | Detached
+    | Gap
+    | Queued
+    | Started
+    | Stdout
+    | Stderr
+    | Drained
+    | Exit
+    | Error
+)
 
 _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _run_decoder = msgspec.json.Decoder(RunRequest)

@@ -189,6 +189,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Seconds a client may take no output before it is dropped (4408)."),
     ] = 30.0
+    keep_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)],
+        Meta(
+            description="Longest time that a run may ask to be kept (keep_s) while nobody drives "
+            "it, in seconds."
+        ),
+    ] = 300.0
+    journal_kb: Annotated[
+        Annotated[int, Meta(ge=1, le=1_048_576)],
+        Meta(description="Last output of a kept run that can be read again, in KiB."),
+    ] = 1024
+    journal_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=86_400)],
+        Meta(description="Seconds for which a kept run can be read again after its exit."),
+    ] = 600.0
+    kept_max: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(
+            description="Kept runs of this server at once, ended ones included until journal_s is "
+            "over; a further one is refused with kept_full."
+        ),
+    ] = 1000
+    kept_mb: Annotated[
+        Annotated[int, Meta(ge=0, le=1_048_576)],
+        Meta(
+            description="Memory that the journals of kept runs may take together, in MiB; one that "
+            "goes on counts in full."
+        ),
+    ] = 256
+    viewers_max: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)],
+        Meta(description="Clients that may be attached to one run on this server."),
+    ] = 1000
     drain_s: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)],
         Meta(description="Seconds that live runs get to end after SIGTERM."),

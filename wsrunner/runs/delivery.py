@@ -75,6 +75,11 @@ class Delivery:
         if self._until_s is None:
             self._until_s = asyncio.get_running_loop().time() + wait_s
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the run has ended, so that its reader is waited for only so long."""
+        return self._until_s is not None
+
     async def drop(self) -> None:
         """See `Reader.drop`."""
         await self._reader.drop()

@@ -22,6 +22,7 @@ Reason = Literal[
     "cancelled",
     "lease_lost",
     "engine_lost",
+    "replica_lost",
     "draining",
 ]
 

@@ -34,9 +34,18 @@ class Registry:
         self.live: dict[str, Run] = {}
         self._tasks: dict[Run, asyncio.Task[None]] = {}
 
-    def start(self, job: Job, principal: Principal, reader: Reader) -> Run:
-        """Start a run; its reader hears all of it, up to one `Exit` or `Refused`."""
-        run = Run(job, principal, host=self.host, reader=reader)
+    def start(
+        self, job: Job, principal: Principal, reader: Reader, *, run_id: str | None = None
+    ) -> Run:
+        """Start a run; its reader hears all of it, up to one `Exit` or `Refused`.
+
+        Args:
+            job: What to run.
+            principal: Whose it is.
+            reader: Who hears of it.
+            run_id: Its name, of `run.new_run_id`, if it has one already.
+        """
+        run = Run(job, principal, host=self.host, reader=reader, run_id=run_id)
         task = self._tasks[run] = asyncio.create_task(self._carry(run))
         task.add_done_callback(lambda _: self._close(run))
         return run

@@ -45,6 +45,11 @@ KILL_GRACE_S = 1.0
 """How long a killed program's report is waited for before its container is destroyed."""
 
 
+def new_run_id() -> str:
+    """Return a name for a run that no other has. It is no secret."""
+    return secrets.token_hex(8)
+
+
 class Run:
     """One run of a job; made by `Registry.start`.
 
@@ -86,8 +91,16 @@ class Run:
         "tenant",
     )
 
-    def __init__(self, job: Job, principal: Principal, *, host: Host, reader: Reader) -> None:
-        self.run_id = secrets.token_hex(8)
+    def __init__(
+        self,
+        job: Job,
+        principal: Principal,
+        *,
+        host: Host,
+        reader: Reader,
+        run_id: str | None = None,
+    ) -> None:
+        self.run_id = run_id or new_run_id()
         self.tenant = principal.tenant
         self.language = ""
         self.stage: Stage = "queue"

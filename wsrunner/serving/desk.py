@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wsrunner.live.house import House
 from wsrunner.runs.host import Host
 from wsrunner.runs.registry import Registry
 from wsrunner.serving.access import Access
@@ -25,6 +26,7 @@ class Desk:
     Attributes:
         settings: The server's.
         registry: Starts the runs.
+        house: Has the runs that are kept.
         access: Says who is asking.
         rate: How many runs a client may start.
         seats: How many sockets and HTTP runs an address may have.
@@ -35,6 +37,7 @@ class Desk:
 
     settings: Settings
     registry: Registry
+    house: House
     access: Access
     rate: RateLimiter
     seats: Seats

@@ -15,14 +15,25 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
-from wsrunner.errors import IdBusyError, NoSuchRunError, WsrunnerError
-from wsrunner.protocol import Cancel, Eof, Resize, RunRequest, SendSignal, Stdin
+from wsrunner.errors import BadMessageError, IdBusyError, NoSuchRunError, WsrunnerError
+from wsrunner.live.house import House
+from wsrunner.protocol import (
+    Attach,
+    Cancel,
+    Detach,
+    Eof,
+    Resize,
+    RunRequest,
+    SendSignal,
+    Stdin,
+)
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
 from wsrunner.serving import wire
+from wsrunner.serving.guest import Guest
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.units import KIB
@@ -36,6 +47,7 @@ class JsonSession:
     Args:
         connection: An accepted WebSocket.
         registry: Starts the runs.
+        house: Has those that are kept.
         rate: How many runs a client may start.
         principal: Who is at the other end.
     """
@@ -44,15 +56,17 @@ class JsonSession:
         self,
         connection: ServerConnection,
         registry: Registry,
+        house: House,
         rate: RateLimiter,
         principal: Principal,
     ) -> None:
         self._connection = connection
         self._registry = registry
+        self._house = house
         self._rate = rate
         self._principal = principal
         self._outlet = Outlet(connection, registry.host.settings.slow_client_s)
-        self._runs: dict[str | UnsetType, RunReader] = {}
+        self._runs: dict[str | UnsetType, RunReader | Guest] = {}
         # A run whose exit has been told may still have a container.
         self._started: set[Run] = set()
 
@@ -69,6 +83,8 @@ class JsonSession:
         except (ConnectionClosed, ReaderGoneError):
             pass
         finally:
+            for guest in [each for each in self._runs.values() if isinstance(each, Guest)]:
+                guest.leave()
             await self._registry.abandon(self._started)
 
     def _handle(self, message: protocol.ClientMessage) -> None:
@@ -77,11 +93,19 @@ class JsonSession:
         Raises:
             WsrunnerError: It can't be done; the message says why.
         """
-        if isinstance(message, RunRequest):
+        if isinstance(message, RunRequest | Attach):
             self._start(message)
             return
-        run = self._find(message.id)
+        reader = self._find(message.id)
+        if isinstance(reader, Guest):
+            reader.take(message)
+            return
+        run = reader.run
         match message:
+            case Stdin(at=int()):
+                raise BadMessageError("only the stdin of a kept run has an at", path="$.at")
+            case Detach():
+                raise BadMessageError("only a kept run goes on without its socket", path="$.id")
             case Stdin(data=data, base64=encoded):
                 run.input.stdin(protocol.content_bytes(data, encoded, "$"))
             case Eof():
@@ -93,23 +117,29 @@ class JsonSession:
             case Cancel():
                 run.end("cancelled")
 
-    def _find(self, run_id: str | UnsetType) -> Run:
+    def _find(self, run_id: str | UnsetType) -> RunReader | Guest:
         if run_id not in self._runs:
             raise NoSuchRunError(f"no run {_named(run_id)} is live on this socket", path="$.id")
-        return self._runs[run_id].run
+        return self._runs[run_id]
 
-    def _start(self, request: RunRequest) -> None:
+    def _start(self, request: RunRequest | Attach) -> None:
         try:
             self._check_room(request)
         except WsrunnerError as exc:
-            self._registry.host.tell_refused(exc)
+            if isinstance(request, RunRequest):
+                self._registry.host.tell_refused(exc)
             raise
+        if isinstance(request, Attach) or request.is_kept:
+            guest = Guest(self._outlet, request.id, on_over=self.forget)
+            self._runs[request.id] = guest
+            guest.begin(self._house, request, self._principal)
+            return
         reader = RunReader(self, self._outlet, request.id)
         reader.run = self._registry.start(wire.job_of(request), self._principal, reader)
         self._runs[request.id] = reader
         self._started.add(reader.run)
 
-    def _check_room(self, request: RunRequest) -> None:
+    def _check_room(self, request: RunRequest | Attach) -> None:
         """Refuse a run that this socket, or its client, has no room for.
 
         Raises:
@@ -124,9 +154,10 @@ class JsonSession:
                 f"{len(self._runs)} runs are live on this socket; the limit is "
                 f"{RUNS_PER_SOCKET_MAX} runs"
             )
-        self._rate.take(self._principal.client)
+        if isinstance(request, RunRequest):
+            self._rate.take(self._principal.client)
 
-    def forget(self, reader: RunReader) -> None:
+    def forget(self, reader: RunReader | Guest) -> None:
         """Let the client use the id again."""
         if self._runs.get(reader.id) is reader:
             del self._runs[reader.id]

@@ -14,6 +14,7 @@ from typing import Any
 
 from wsrunner.errors import WsrunnerError
 from wsrunner.gates.base import GateState
+from wsrunner.live.house import House
 from wsrunner.runs.events import Exit
 from wsrunner.runs.observers import Facts, Observer
 
@@ -45,9 +46,14 @@ class _Histogram:
 
 
 class Metrics(Observer):
-    """Counts of what happened since the start."""
+    """Counts of what happened since the start.
+
+    Attributes:
+        house: Has the runs that are kept; set it once there is one.
+    """
 
     def __init__(self) -> None:
+        self.house: House | None = None
         self._runs: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._output_bytes = 0
@@ -127,6 +133,7 @@ class Metrics(Observer):
                 [(("hit",), pool_hits), (("miss",), pool_misses)],
             ),
             spares,
+            *self._kept(GaugeMetricFamily),
         ]
         if gate is not None:
             families += [
@@ -141,3 +148,20 @@ class Metrics(Observer):
 
         text: bytes = exposition.generate_latest(Snapshot())
         return text
+
+    def _kept(self, gauge: Any) -> list[Any]:
+        """Return what is kept of runs that outlive their sockets."""
+        house = self.house
+        return [
+            gauge(
+                "wsrunner_kept_runs", "Kept runs, ended ones too.", len(house.kept) if house else 0
+            ),
+            gauge(
+                "wsrunner_kept_bytes",
+                "Memory for their journals.",
+                house.journal_bytes if house else 0,
+            ),
+            gauge(
+                "wsrunner_kept_clients", "Clients attached to them.", house.attached if house else 0
+            ),
+        ]

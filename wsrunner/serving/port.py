@@ -19,6 +19,7 @@ from websockets.asyncio.server import serve as listen
 from websockets.http11 import Request, Response
 
 from wsrunner.errors import NoSeatError
+from wsrunner.live.house import House
 from wsrunner.runs.registry import Registry
 from wsrunner.serving import answers, handshake
 from wsrunner.serving.access import Access
@@ -58,13 +59,15 @@ WRITE_STEP_BYTES = 48 * KIB
 WRITE_LIMITS = (WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES)
 
 
-def desk_of(settings: Settings, registry: Registry) -> Desk:
+def desk_of(settings: Settings, registry: Registry, house: House) -> Desk:
     """Return what all doors of a server share."""
     metrics = Metrics()
+    metrics.house = house
     registry.host.observers.append(metrics)
     return Desk(
         settings=settings,
         registry=registry,
+        house=house,
         access=Access(settings),
         rate=RateLimiter(settings.runs_per_minute),
         seats=Seats(settings.sockets_per_address),
@@ -119,10 +122,10 @@ class Port:
 
 @contextlib.asynccontextmanager
 async def open_port(
-    settings: Settings, registry: Registry, listener: socket.socket
+    settings: Settings, registry: Registry, house: House, listener: socket.socket
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
-    desk = desk_of(settings, registry)
+    desk = desk_of(settings, registry, house)
     doorway = Doorway(desk.inlet)
     server = await _listen(desk, doorway, listener)
     port = Port(desk, server, doorway)
@@ -167,11 +170,12 @@ async def _listen(desk: Desk, doorway: Doorway, listener: socket.socket) -> Serv
         if path == MONITOR_PATH:
             await desk.monitor.converse(connection, principal)
         elif path == RUN_PATH:
-            await JsonSession(connection, desk.registry, desk.rate, principal).converse()
+            session = JsonSession(connection, desk.registry, desk.house, desk.rate, principal)
+            await session.converse()
         else:
             language = path.removeprefix(f"{RUN_PATH}/")
-            session = PlainSession(connection, desk.registry, desk.rate, principal, language)
-            await session.converse()
+            plain = PlainSession(connection, desk.registry, desk.rate, principal, language)
+            await plain.converse()
 
     return await listen(
         converse,

@@ -27,6 +27,7 @@ from wsrunner.errors import (
     WsrunnerError,
 )
 from wsrunner.gates import open_gate
+from wsrunner.live.house import House
 from wsrunner.runs.host import Host
 from wsrunner.runs.order import default_box
 from wsrunner.runs.pool import Pool
@@ -132,7 +133,8 @@ async def open_server(
         )
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
-        port = await stack.enter_async_context(open_port(settings, registry, listener))
+        house = House(registry)
+        port = await stack.enter_async_context(open_port(settings, registry, house, listener))
         stack.push_async_callback(
             _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
         )

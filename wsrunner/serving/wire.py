@@ -10,6 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from wsrunner import protocol
 from wsrunner.engines.base import STDERR
+from wsrunner.errors import WsrunnerError
+from wsrunner.live.journal import Entry, Gap
+from wsrunner.live.show import Item
 from wsrunner.runs.events import Drained, Event, Exit, Output, Queued, Refused, Started
 from wsrunner.runs.job import Job, Limits
 from wsrunner.units import KIB
@@ -65,10 +68,16 @@ def named_payload(name: str, data: bytes) -> dict[str, str]:
     return {name if kind == "data" else f"{name}_base64": text for kind, text in payload.items()}
 
 
-def exit_message(event: Exit, id: str | UnsetType, run_id: str) -> protocol.Exit:  # noqa: A002
-    """Return an exit as a message."""
+def exit_message(
+    event: Exit,
+    id: str | UnsetType,  # noqa: A002
+    run_id: str,
+    seq: int | UnsetType = UNSET,
+) -> protocol.Exit:
+    """Return an exit as a message; `seq` for a kept run."""
     return protocol.Exit(
         id=id,
+        seq=seq,
         run=run_id,
         stage=event.stage,
         reason=event.reason,
@@ -112,6 +121,29 @@ class Wording:
                 return exit_message(event, self.id, run_id)
             case Refused(error):
                 return protocol.error_event(error, self.id)
+
+
+def kept_message(item: Item, id: str | UnsetType, run_id: str) -> protocol.ServerMessage:  # noqa: A002
+    """Return what a seat at a kept run hears as a message."""
+    message: protocol.ServerMessage
+    match item:
+        case Entry(seq, Output() as output):
+            message = output_message(output, id, seq)
+        case Entry(seq, Started(_, stage)):
+            message = protocol.Started(id=id, run=run_id, stage=stage, seq=seq)
+        case Entry(seq, Exit() as ended):
+            message = exit_message(ended, id, run_id, seq)
+        case Entry(_, Refused(error)) | (WsrunnerError() as error):
+            message = protocol.error_event(error, id)
+        case Gap(following, before, missed):
+            message = protocol.Gap(
+                id=id, run=run_id, next=following, before_bytes=before, missed_bytes=missed
+            )
+        case Queued(position, waiting):
+            message = protocol.Queued(id=id, run=run_id, position=position, waiting=waiting)
+        case Drained(taken_bytes):
+            message = protocol.Drained(id=id, bytes=taken_bytes)
+    return message
 
 
 def milliseconds(seconds: float) -> float:

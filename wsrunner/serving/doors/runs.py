@@ -66,6 +66,10 @@ class Runs:
         """Run what the body says."""
         async with self.place(request) as principal:
             asked = await self._asked(request)
+            if asked.is_kept:
+                raise BadMessageError(
+                    "a run is kept for who comes back over a socket: WS /v1/run", path="$.keep_s"
+                )
             # Nobody can send more of it.
             job = wire.job_of(msgspec.structs.replace(asked, stdin=asked.stdin or ""))
             form = _chosen_form(request, asked)

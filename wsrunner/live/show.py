@@ -1,0 +1,287 @@
+"""A run as those see it who are attached to it: its events so far, and a seat for each.
+
+Owns the seats. Whether the run is carried out here or elsewhere is for `kept` and `followed`: a
+seat is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from wsrunner.errors import KeptFullError, NotAllowedError, WsrunnerError
+from wsrunner.live.journal import Cursor, Entry, Gap, Journal, Lasting
+from wsrunner.runs.events import Drained, Exit, Queued, Stage, Started
+
+Role = Literal["drive", "view"]
+Item = Queued | Drained | Gap | Entry | WsrunnerError
+"""What a seat hears; an error is about something that it sent, and ends nothing."""
+
+KEY_BYTES = 16
+TAKE_BYTES = 64 * 1024
+"""What a seat takes of the journal at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a kept run wherever it is.
+
+    Attributes:
+        run_id: The server's name for it; no secret.
+        drive: The key of those who may type, signal, resize and cancel. A secret, as is
+        view: that of those who may watch.
+        keep_s: How long the run goes on while nobody drives it.
+        owner: The replica that carries it out.
+        once: Its request's name for it, hashed; empty without.
+    """
+
+    run_id: str
+    drive: str
+    view: str
+    keep_s: float
+    owner: str = ""
+    once: str = ""
+
+    def role(self, key: str) -> Role | None:
+        """Return what a key opens; takes as long for a wrong one as for a right one."""
+        given = key.encode()
+        drives = hmac.compare_digest(given, self.drive.encode())
+        views = hmac.compare_digest(given, self.view.encode())
+        return "drive" if drives else "view" if views else None
+
+
+def new_key() -> str:
+    """Return a secret of 128 random bits."""
+    return secrets.token_urlsafe(KEY_BYTES)
+
+
+class Seat:
+    """One client's place at a run.
+
+    Attributes:
+        id: Unique, also between replicas.
+        role: What it may do.
+        name: Whose lane its stdin belongs to.
+        taken_bytes: Bytes of that lane's stdin that the run had when this seat was taken.
+        eofs: Ends of file likewise.
+        holds: Whether the program waits for it.
+        drained_bytes: Bytes of its stdin that the program's side has taken.
+    """
+
+    def __init__(self, show: Show, role: Role, after: int, name: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.show = show
+        self.role = role
+        self.name = name or self.id
+        self.taken_bytes = self.eofs = 0
+        self.holds = role == "drive"
+        self.drained_bytes = 0
+        self._drained_told = 0
+        self._queued_told: Queued | None = None
+        self._cursor = Cursor(show.journal, after)
+        self._complaints: list[WsrunnerError] = []
+        self._failure: WsrunnerError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def seq(self) -> int:
+        """Number of the last event that it has taken."""
+        return self._cursor.seq
+
+    @property
+    def behind_bytes(self) -> int:
+        """What the events that it has yet to take cost."""
+        return self._cursor.behind_bytes
+
+    async def next(self) -> list[Item]:
+        """Return what comes next, at least one item; nothing once all has been told.
+
+        Raises:
+            WsrunnerError: The run can't be read here any more.
+
+        Cancelling is safe: nothing is lost.
+        """
+        while not (items := self._due()):
+            if self._failure is not None:
+                raise self._failure
+            if self.show.journal.ended:
+                return []
+            self._waiter = asyncio.get_running_loop().create_future()
+            self.show.waiting.add(self)
+            try:
+                await self._waiter
+            finally:
+                self.show.waiting.discard(self)
+                self._waiter = None
+        return items
+
+    def _due(self) -> list[Item]:
+        items: list[Item] = []
+        show = self.show
+        if self._complaints:
+            items += self._complaints
+            self._complaints.clear()
+        if show.queued is not None and show.queued is not self._queued_told:
+            self._queued_told = show.queued
+            items.append(show.queued)
+        if self.drained_bytes > self._drained_told and not show.journal.ended:
+            self._drained_told = self.drained_bytes
+            items.append(Drained(self.drained_bytes))
+        entries = self._cursor.take(TAKE_BYTES)
+        if entries:
+            items += entries
+            show.moved(self)
+        return items
+
+    def wake(self) -> None:
+        """Let it look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def complain(self, error: WsrunnerError) -> None:
+        """Tell it what was wrong with something that it sent."""
+        self._complaints.append(error)
+        self.wake()
+
+    def fail(self, error: WsrunnerError) -> None:
+        """Let it hear nothing more."""
+        self._failure = error
+        self.wake()
+
+    def leave(self) -> None:
+        """Give it up. Idempotent."""
+        self.show.left(self)
+
+    # What its client may send; none of these waits.
+
+    def stdin(self, data: bytes, at: int | None) -> None:
+        """Pass bytes to the program; those that were taken already are dropped.
+
+        Args:
+            data: The bytes.
+            at: Where in this driver's stdin they begin; None for behind all that came.
+
+        Raises:
+            NotAllowedError: A viewer.
+            WsrunnerError: As `runs.input.Input.stdin`, and see `lanes.Lane.fresh`.
+        """
+        self._check_drives("type")
+        self.show.stdin(self, data, at)
+
+    def eof(self) -> None:
+        """End the program's stdin; raises as `stdin`."""
+        self._check_drives("end its stdin")
+        self.show.eof(self)
+
+    def signal(self, name: str) -> None:
+        """Send the program a signal; raises as `stdin`."""
+        self._check_drives("send it signals")
+        self.show.signal(self, name)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the size of its terminal; raises as `stdin`."""
+        self._check_drives("resize its terminal")
+        self.show.resize(self, columns, rows)
+
+    def cancel(self) -> None:
+        """End the run; raises as `stdin`."""
+        self._check_drives("cancel it")
+        self.show.cancel(self)
+
+    def _check_drives(self, what: str) -> None:
+        if self.role != "drive":
+            raise NotAllowedError(f"who views run {self.show.record.run_id} can't {what}")
+
+
+class Show(ABC):
+    """One run's events, and who is attached.
+
+    Attributes:
+        record: What it is.
+        journal: What happened.
+        queued: Where it stands in the queue; None where it does not wait, or not any more.
+        stage: Where it is.
+        seats: Who is attached here.
+        waiting: Those of them who have heard everything.
+    """
+
+    def __init__(self, record: Record, journal_bytes: int, seats_max: int) -> None:
+        self.record = record
+        self.journal = Journal(journal_bytes)
+        self.queued: Queued | None = None
+        self.stage: Stage = "queue"
+        self.seats: set[Seat] = set()
+        self.waiting: set[Seat] = set()
+        self._seats_max = seats_max
+
+    def sit(self, role: Role, after: int = 0, name: str = "") -> Seat:
+        """Attach somebody.
+
+        Args:
+            role: What they may do.
+            after: Number of the last event that they have.
+            name: Whose stdin theirs goes on with; empty for nobody's.
+
+        Raises:
+            KeptFullError: Too many are attached.
+        """
+        if len(self.seats) >= self._seats_max:
+            raise KeptFullError(
+                f"{len(self.seats)} clients are attached to run {self.record.run_id} here; the "
+                f"limit is {self._seats_max} clients"
+            )
+        seat = Seat(self, role, after, name)
+        self.seats.add(seat)
+        return seat
+
+    def add(
+        self,
+        seq: int,
+        event: Lasting,
+        *,
+        before_bytes: int | None = None,
+        keep_after: int | None = None,
+    ) -> None:
+        """Put an event into the journal, see `Journal.append`, and wake who waits for it."""
+        self.journal.append(seq, event, before_bytes=before_bytes, keep_after=keep_after)
+        self.queued = None
+        if isinstance(event, Started | Exit):
+            self.stage = event.stage
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those look again who have heard everything."""
+        for seat in list(self.waiting):
+            seat.wake()
+
+    @abstractmethod
+    def moved(self, seat: Seat) -> None:
+        """Hear that somebody has taken events."""
+
+    @abstractmethod
+    def left(self, seat: Seat) -> None:
+        """Hear that somebody has gone."""
+
+    @abstractmethod
+    def stdin(self, seat: Seat, data: bytes, at: int | None) -> None:
+        """See `Seat.stdin`."""
+
+    @abstractmethod
+    def eof(self, seat: Seat) -> None:
+        """See `Seat.eof`."""
+
+    @abstractmethod
+    def signal(self, seat: Seat, name: str) -> None:
+        """See `Seat.signal`."""
+
+    @abstractmethod
+    def resize(self, seat: Seat, columns: int, rows: int) -> None:
+        """See `Seat.resize`."""
+
+    @abstractmethod
+    def cancel(self, seat: Seat) -> None:
+        """See `Seat.cancel`."""

@@ -1,0 +1,207 @@
+"""One client of one kept run, on one socket of the JSON protocol.
+
+Owns the task that tells the client, and what the client sent before its seat was there. The run
+does not end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from msgspec import UNSET, UnsetType
+
+from wsrunner import protocol
+from wsrunner.errors import TooLargeError, WsrunnerError
+from wsrunner.live.house import House
+from wsrunner.live.journal import Entry
+from wsrunner.live.show import Item, Seat
+from wsrunner.protocol import Attach, RunRequest
+from wsrunner.runs.delivery import ReaderGoneError
+from wsrunner.runs.events import Exit, Refused
+from wsrunner.runs.job import Principal
+from wsrunner.serving import wire
+from wsrunner.serving.outlet import Outlet
+
+log = logging.getLogger(__name__)
+
+EARLY_MAX = 1000
+EARLY_MAX_BYTES = 2**20
+"""What a client may send to a run before it has been found."""
+
+
+class Guest:
+    """Tells a client of a kept run, and passes on what it sends.
+
+    Args:
+        outlet: The client's socket.
+        id: The client's name for the run.
+        on_over: Called when nothing more is told: the client may use the id again.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        id: str | UnsetType,  # noqa: A002
+        *,
+        on_over: Callable[[Guest], None],
+    ) -> None:
+        self.id = id
+        self._outlet = outlet
+        self._on_over = on_over
+        self._seat: Seat | None = None
+        self._early: list[protocol.ClientMessage] = []
+        self._early_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, house: House, request: RunRequest | Attach, principal: Principal) -> None:
+        """Start the run, or find it, and tell of it from then on."""
+        self._task = asyncio.create_task(self._serve(house, request, principal))
+
+    def leave(self) -> None:
+        """Go: the socket has."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def take(self, message: protocol.ClientMessage) -> None:
+        """Pass on what the client sends; never waits.
+
+        Raises:
+            WsrunnerError: It can't be done; see `live.show.Seat`.
+        """
+        if isinstance(message, protocol.Detach):
+            self.leave()
+        elif self._seat is None:
+            self._keep(message)
+        else:
+            _pass_on(message, self._seat)
+
+    def _keep(self, message: protocol.ClientMessage) -> None:
+        if isinstance(message, protocol.Stdin):
+            self._early_bytes += len(message.data or "") + len(message.base64 or "")
+        if len(self._early) >= EARLY_MAX or self._early_bytes > EARLY_MAX_BYTES:
+            raise TooLargeError(
+                f"{len(self._early)} messages and {self._early_bytes} bytes of stdin before the "
+                f"run was found; the limits are {EARLY_MAX} messages and {EARLY_MAX_BYTES} bytes"
+            )
+        self._early.append(message)
+
+    async def _serve(
+        self, house: House, request: RunRequest | Attach, principal: Principal
+    ) -> None:
+        """Tell the client of its run until there is nothing more, or it goes."""
+        try:
+            if isinstance(request, Attach):
+                seat = await self._attach(house, request)
+            else:
+                seat = await house.begin(
+                    wire.job_of(request),
+                    principal,
+                    keep_s=0.0 if request.keep_s is UNSET else request.keep_s,
+                    once=None if request.once is UNSET else request.once,
+                )
+                self._sit(seat)
+            await self._tell(seat, accept=isinstance(request, RunRequest))
+        except ReaderGoneError:
+            pass
+        except WsrunnerError as exc:
+            await self._say_last(protocol.error_event(exc, self.id))
+        except asyncio.CancelledError:
+            if self._seat is not None:
+                await self._say_last(self._detached())
+        except Exception:
+            log.exception("telling a client of a kept run failed")
+            error = WsrunnerError("an error of the server; attach again")
+            await self._say_last(protocol.error_event(error, self.id))
+        finally:
+            if self._seat is not None:
+                self._seat.leave()
+            self._on_over(self)
+
+    async def _attach(self, house: House, request: Attach) -> Seat:
+        seat = await house.attach(
+            request.run,
+            request.key,
+            after=request.after,
+            name="" if request.once is UNSET else request.once,
+        )
+        self._sit(seat)
+        await self._say(
+            protocol.Attached(
+                id=self.id,
+                run=request.run,
+                role=seat.role,
+                stage=seat.show.stage,
+                stdin_bytes=seat.taken_bytes,
+                eofs=seat.eofs,
+            )
+        )
+        return seat
+
+    def _sit(self, seat: Seat) -> None:
+        """Take a seat, and pass on what the client sent before."""
+        self._seat = seat
+        early, self._early = self._early, []
+        for message in early:
+            try:
+                _pass_on(message, seat)
+            except WsrunnerError as exc:
+                seat.complain(exc)
+
+    async def _tell(self, seat: Seat, *, accept: bool) -> None:
+        while items := await seat.next():
+            for item in items:
+                if accept and not _is_refusal(item):
+                    accept = False
+                    record = seat.show.record
+                    await self._say(
+                        protocol.Accepted(
+                            id=self.id, run=record.run_id, drive=record.drive, view=record.view
+                        )
+                    )
+                if _is_end(item):
+                    # The client may use the id again at once.
+                    self._on_over(self)
+                await self._say(wire.kept_message(item, self.id, seat.show.record.run_id))
+                if _is_end(item):
+                    return
+        self._on_over(self)
+        await self._say(self._detached())
+
+    def _detached(self) -> protocol.Detached:
+        assert self._seat is not None
+        return protocol.Detached(id=self.id, run=self._seat.show.record.run_id)
+
+    async def _say(self, message: protocol.ServerMessage) -> None:
+        await self._outlet.send(protocol.encode(message), text=True)
+
+    async def _say_last(self, message: protocol.ServerMessage) -> None:
+        """Say the last there is; the client may be gone, and may use the id again at once."""
+        self._on_over(self)
+        with contextlib.suppress(ReaderGoneError):
+            await self._say(message)
+
+
+def _is_refusal(item: Item) -> bool:
+    return isinstance(item, Entry) and isinstance(item.event, Refused)
+
+
+def _is_end(item: Item) -> bool:
+    return isinstance(item, Entry) and isinstance(item.event, Exit | Refused)
+
+
+def _pass_on(message: protocol.ClientMessage, seat: Seat) -> None:
+    match message:
+        case protocol.Stdin(data=data, base64=encoded, at=at):
+            content = protocol.content_bytes(data, encoded, "$")
+            seat.stdin(content, None if at is UNSET else at)
+        case protocol.Eof():
+            seat.eof()
+        case protocol.SendSignal(signal=name):
+            seat.signal(name)
+        case protocol.Resize(columns=columns, rows=rows):
+            seat.resize(columns, rows)
+        case protocol.Cancel():
+            seat.cancel()
