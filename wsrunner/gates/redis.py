@@ -1,7 +1,7 @@
 """The gate that replicas share through Redis.
 
 Owns the connections and the tasks; `replica` keeps what this process has, the scripts beside this
-file decide who runs. The only module that imports redis.
+file decide who runs. With `live.store` the only module that imports redis.
 
     RedisGate
     ├── _stay_linked      connects, joins, connects again
@@ -34,9 +34,9 @@ from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, RedisError
 
@@ -132,7 +132,7 @@ class Operator(_Desk):
 
     def __init__(self, url: str, prefix: str = "wsrunner") -> None:
         super().__init__(prefix)
-        self._server = _Server(url, OPEN_S)
+        self._server = Server(url, OPEN_S)
         self._wire = _Wire()
 
     async def __aenter__(self) -> Self:
@@ -208,7 +208,7 @@ class RedisGate(_Desk):
             declared["slots"] = slots
         seat = f"{engine} {name}".rstrip()
         self._replica = Replica(seat, declared, lease_s=lease_s, beat_s=self.beat_s)
-        self._server = _Server(url, self.reply_s)
+        self._server = Server(url, self.reply_s)
         self._commands: _Wire | None = None
         self._linked = asyncio.Event()
         self._cut_s = 0.0
@@ -414,7 +414,7 @@ class RedisGate(_Desk):
         await self._server.close()
 
 
-class _Server:
+class Server:
     """Where Redis is: an address, or whom to ask for it."""
 
     def __init__(self, url: str, reply_s: float) -> None:
@@ -481,7 +481,29 @@ class _Server:
             connection.host, connection.port = address
         return connection
 
+    def client(self, address: tuple[str, int] | None = None) -> Redis:
+        """Return a client for commands of any kind, whose replies are bytes.
+
+        Args:
+            address: (host, port) of the server, if it is another than the URL says.
+        """
+        kwargs = {**self._pool.connection_kwargs, "decode_responses": False}
+        kind = self._pool.connection_class
+        if self._sentinel is not None:
+            for name in ("host", "port"):
+                kwargs.pop(name, None)
+            kwargs["ssl"] = issubclass(kind, SSLConnection)
+            pool: ConnectionPool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                self._master, self._sentinel, **kwargs
+            )
+        else:
+            if address is not None:
+                kwargs["host"], kwargs["port"] = address
+            pool = ConnectionPool(connection_class=kind, **kwargs)
+        return Redis.from_pool(pool)
+
     async def close(self) -> None:
+        """Give up what it has open itself."""
         if self._sentinel is not None:
             for sentinel in self._sentinel.sentinels:
                 await sentinel.aclose()

@@ -8,18 +8,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from typing import TYPE_CHECKING, Self
 
 from wsrunner.errors import KeptFullError, LimitOutOfRangeError, NoSuchRunError, WsrunnerError
+from wsrunner.live.exchange import Exchange
 from wsrunner.live.kept import Kept
-from wsrunner.live.show import Record, Seat, new_key
+from wsrunner.live.show import Record, Role, Seat, new_key
 from wsrunner.runs.events import Refused
 from wsrunner.runs.job import Job, Principal
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import new_run_id
 
+if TYPE_CHECKING:
+    from wsrunner.live.store import Store
+
 log = logging.getLogger(__name__)
 
 KIB, MIB = 1024, 2**20
+JOIN_S = 5.0
+"""How long a driver waits for a run of another replica, beyond the time to find that one dead."""
 
 
 class House:
@@ -27,12 +34,15 @@ class House:
 
     Args:
         registry: Starts runs.
+        store: Redis, through which replicas share them; None for one process alone.
+
+    ``async with`` begins and ends the sharing.
 
     Attributes:
         kept: Run id → run, from its request until its journal is forgotten.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, store: Store | None = None) -> None:
         self._registry = registry
         self._settings = registry.host.settings
         self.kept: dict[str, Kept] = {}
@@ -40,6 +50,22 @@ class House:
         self._ended_bytes = 0
         self._live = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._beginning: dict[str, asyncio.Task[Seat | str]] = {}
+        self._exchange: Exchange | None = None
+        if store is not None:
+            self._exchange = Exchange(store, self._settings, find=self.kept.get, mine=self._mine)
+
+    async def __aenter__(self) -> Self:
+        if self._exchange is not None:
+            await self._exchange.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._exchange is not None:
+            await self._exchange.__aexit__(*exc)
+
+    def _mine(self) -> list[Kept]:
+        return list(self.kept.values())
 
     @property
     def journal_bytes(self) -> int:
@@ -74,13 +100,28 @@ class House:
         """
         self._check_keep(keep_s)
         hashed = _hashed(principal.tenant, once) if once else ""
-        if hashed in self._onces:
-            return self.kept[self._onces[hashed]].sit("drive", name=once or "")
-        self._check_room()
-        record = Record(
-            run_id=new_run_id(), drive=new_key(), view=new_key(), keep_s=keep_s, once=hashed
-        )
-        return self._start(record, job, principal, once or "")
+        while hashed in self._beginning:
+            # The same request, over two sockets of this server.
+            await asyncio.wait([self._beginning[hashed]])
+        begun = self._onces.get(hashed, "")
+        if not begun:
+            self._check_room()
+            record = Record(
+                run_id=new_run_id(),
+                drive=new_key(),
+                view=new_key(),
+                keep_s=keep_s,
+                owner=self._exchange.replica if self._exchange else "",
+                once=hashed,
+            )
+            seat = await self._begin(record, job, principal, once or "")
+            if isinstance(seat, Seat):
+                return seat
+            begun = seat
+        found = await self._find(begun)
+        if found is None:
+            raise NoSuchRunError("the run of this once is over and forgotten", path="$.once")
+        return await self._sit(found, "drive", 0, once or "")
 
     async def attach(self, run_id: str, key: str, *, after: int = 0, name: str = "") -> Seat:
         """Attach to a kept run.
@@ -98,11 +139,56 @@ class House:
 
         Cancelling is safe.
         """
-        kept = self.kept.get(run_id)
-        role = (kept.record if kept else _NOBODY_S).role(key)
-        if kept is None or role is None:
+        found = await self._find(run_id)
+        role = _record_of(found).role(key)
+        if found is None or role is None:
             raise no_such_run(run_id)
-        return kept.sit(role, after, name)
+        return await self._sit(found, role, after, name)
+
+    async def _find(self, run_id: str) -> Kept | Record | None:
+        """Return a run of this process, or what is known of one of another."""
+        if run_id in self.kept or self._exchange is None:
+            return self.kept.get(run_id)
+        return await self._exchange.record(run_id)
+
+    async def _sit(self, found: Kept | Record, role: Role, after: int, name: str) -> Seat:
+        """Attach somebody; a driver once the run knows of it."""
+        if isinstance(found, Kept):
+            return found.sit(role, after, name)
+        assert self._exchange is not None
+        show = await self._exchange.show(found)
+        try:
+            seat = show.sit(role, after, name)
+        except KeptFullError:
+            if not show.seats:
+                self._exchange.unfollow(show)
+            raise
+        if role == "drive":
+            try:
+                await show.join(seat, self._settings.lease_s + JOIN_S)
+            except BaseException:
+                seat.leave()
+                raise
+        return seat
+
+    async def _begin(self, record: Record, job: Job, principal: Principal, name: str) -> Seat | str:
+        """Start a run, or return the id of the one that its request has begun elsewhere.
+
+        Cancelling is safe: what has been claimed is begun, and left as if its driver had gone.
+        """
+        beginning = asyncio.create_task(self._claim(record, job, principal, name))
+        if record.once:
+            self._beginning[record.once] = beginning
+            beginning.add_done_callback(lambda _: self._beginning.pop(record.once))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(_leave)
+            raise
+
+    async def _claim(self, record: Record, job: Job, principal: Principal, name: str) -> Seat | str:
+        begun = await self._exchange.claim(record) if self._exchange else ""
+        return begun or self._start(record, job, principal, name)
 
     def _start(self, record: Record, job: Job, principal: Principal, name: str) -> Seat:
         kept = Kept(record, self._settings, on_news=self._news, on_end=self._ended)
@@ -148,6 +234,8 @@ class House:
 
     def _news(self, kept: Kept) -> None:
         """Hear that something happened to a run."""
+        if self._exchange is not None:
+            self._exchange.publish(kept)
 
     def _ended(self, kept: Kept) -> None:
         """Hear that a run's end is in its journal, and keep that for a while."""
@@ -172,6 +260,19 @@ class House:
         self._ended_bytes -= kept.journal.held_bytes
         del self.kept[record.run_id]
         self._onces.pop(record.once, None)
+        if self._exchange is not None:
+            self._exchange.forget(kept)
+
+
+def _leave(beginning: asyncio.Task[Seat | str]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        seat = beginning.result()
+        if isinstance(seat, Seat):
+            seat.leave()
+
+
+def _record_of(found: Kept | Record | None) -> Record:
+    return found.record if isinstance(found, Kept) else found or _NOBODY_S
 
 
 def no_such_run(run_id: str) -> NoSuchRunError:

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -37,6 +38,9 @@ from wsrunner.serving.access import is_loopback
 from wsrunner.serving.port import Port, open_port
 from wsrunner.settings import Settings, exposed, uid_range
 from wsrunner.units import KIB, MIB
+
+if TYPE_CHECKING:
+    from wsrunner.live.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -133,12 +137,21 @@ async def open_server(
         )
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
-        house = House(registry)
+        house = await stack.enter_async_context(House(registry, _store(settings)))
         port = await stack.enter_async_context(open_port(settings, registry, house, listener))
         stack.push_async_callback(
             _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
         )
         yield host, number
+
+
+def _store(settings: Settings) -> Store | None:
+    """Return what replicas share their kept runs through; imported where it is used only."""
+    if not settings.redis_url:
+        return None
+    from wsrunner.live.store import Store
+
+    return Store(settings.redis_url)
 
 
 async def _drain(port: Port, registry: Registry, drain_s: float, hurry: asyncio.Event) -> None:

@@ -1,0 +1,369 @@
+"""Kept runs between replicas: this process's are published, those of others followed.
+
+Owns the tasks and what waits to be sent. `store` has the commands, `visitors` the drivers from
+elsewhere, `followed` the runs of elsewhere.
+
+::
+
+    Exchange
+    ├── _send     letters and events out, together, one batch after the other
+    ├── _read     letters to this replica, and events of the runs that it follows
+    └── _beat     shows that this replica lives; sees who does not any more
+
+While Redis is away runs go on; what they print meanwhile is published afterwards, as far as their
+journals still have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Self
+
+from wsrunner.errors import GateUnavailableError, KeptFullError, QueueFullError
+from wsrunner.live.followed import NONE_YET, Followed
+from wsrunner.live.journal import Entry
+from wsrunner.live.kept import Kept
+from wsrunner.live.letters import (
+    Letter,
+    Publication,
+    pack_entry,
+    pack_letter,
+    pack_lost,
+    pack_queued,
+    unpack_letter,
+)
+from wsrunner.live.show import Record
+from wsrunner.live.visitors import Visitors
+from wsrunner.runs.events import Queued, Refused
+from wsrunner.settings import Settings
+
+if TYPE_CHECKING:
+    from wsrunner.live.store import Store
+
+log = logging.getLogger(__name__)
+
+KIB = 1024
+BATCH_BYTES = 256 * KIB
+"""What is published of one run at once."""
+OUTBOX_MAX_BYTES = 16 * 2**20
+"""Letters that wait to be sent; drivers of other replicas' runs are refused beyond."""
+BEAT_S = 1.0
+GRACE_BEATS = 2
+"""Beats in a row that a replica must not be seen before its runs are given up."""
+AGAIN_S = 0.25
+REFUSED_LIFE_S = 30.0
+FLUSH_S = 2.0
+
+
+class Exchange:
+    """This replica's part in what all replicas keep.
+
+    Args:
+        store: Redis.
+        settings: The server's.
+        find: Returns a kept run of this process by its id.
+        mine: Returns all of them.
+
+    Attributes:
+        replica: This one's name.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        find: Callable[[str], Kept | None],
+        mine: Callable[[], Iterable[Kept]],
+    ) -> None:
+        self.replica = secrets.token_hex(8)
+        self._store = store
+        self._settings = settings
+        self._mine = mine
+        self._visitors = Visitors(find, self._write)
+        self._followed: dict[str, Followed] = {}
+        self._finding = asyncio.Lock()
+        self._outbox: list[tuple[str, bytes]] = []
+        self._outbox_bytes = 0
+        self._news: dict[Kept, None] = {}
+        self._published: dict[Kept, int] = {}
+        # Places in the queue that have been published, and the last one of each run.
+        self._places = 0
+        self._place: dict[Kept, Queued] = {}
+        self._disowned: list[Record] = []
+        self._filled = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._letters_after = NONE_YET
+        self._missed: dict[str, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        parts = (self._send, self._read, self._beat)
+        self._tasks = [
+            asyncio.create_task(self._for_ever(part), name=f"live {part.__name__}")
+            for part in parts
+        ]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        with contextlib.suppress(TimeoutError, GateUnavailableError):
+            async with asyncio.timeout(FLUSH_S):
+                while self._outbox or self._news:
+                    self._sent.clear()
+                    await self._sent.wait()
+                await self._store.part(self.replica)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.close()
+
+    # For the house.
+
+    async def claim(self, record: Record) -> str:
+        """Begin a run; return '' or the id of the run that its request began before.
+
+        Raises:
+            GateUnavailableError: Redis does not answer. If it began the run, that is undone.
+        """
+        try:
+            return await self._store.claim(record, self._life_s)
+        except GateUnavailableError:
+            self._disowned.append(record)
+            raise
+
+    async def record(self, run_id: str) -> Record | None:
+        """Return what is known of a run of another replica.
+
+        Raises:
+            GateUnavailableError: Redis does not answer.
+        """
+        followed = self._followed.get(run_id)
+        record = followed.record if followed else await self._store.find(run_id)
+        return None if record is None or record.owner == self.replica else record
+
+    async def show(self, record: Record) -> Followed:
+        """Return a run of another replica, with all of it that is there.
+
+        Raises:
+            GateUnavailableError: Redis does not answer.
+            KeptFullError: Too many are followed here.
+
+        Cancelling is safe.
+        """
+        async with self._finding:
+            run_id = record.run_id
+            followed = self._followed.get(run_id)
+            if followed is not None:
+                return followed
+            self._check_room()
+            followed = Followed(
+                record,
+                self._settings.journal_kb * KIB,
+                self._settings.viewers_max,
+                replica=self.replica,
+                write=lambda letter: self._write_bounded(record.owner, letter),
+                on_empty=self.unfollow,
+            )
+            for id_, content in await self._store.events(run_id):
+                followed.take(id_, content)
+            if not followed.journal.ended:
+                self._followed[run_id] = followed
+                # The read that goes on does not have it among its streams.
+                self._write(self.replica, Letter("wake"))
+            return followed
+
+    def _check_room(self) -> None:
+        if len(self._followed) >= self._settings.kept_max:
+            raise KeptFullError(
+                f"{len(self._followed)} runs of other servers are followed here; the limit is "
+                f"{self._settings.kept_max} runs"
+            )
+
+    def publish(self, kept: Kept) -> None:
+        """Hear that there is something new of a run."""
+        self._news[kept] = None
+        self._filled.set()
+
+    def forget(self, kept: Kept) -> None:
+        """Hear that a run is not kept here any more."""
+        self._published.pop(kept, None)
+        self._place.pop(kept, None)
+
+    def unfollow(self, followed: Followed) -> None:
+        """Follow a run no more."""
+        self._followed.pop(followed.record.run_id, None)
+
+    @property
+    def _life_s(self) -> float:
+        """How long what is in Redis outlives the last sign of its replica."""
+        return self._settings.journal_s + self._settings.lease_s
+
+    # Out.
+
+    def _write(self, replica: str, letter: Letter) -> None:
+        content = pack_letter(letter)
+        self._outbox.append((replica, content))
+        self._outbox_bytes += len(content)
+        self._filled.set()
+
+    def _write_bounded(self, replica: str, letter: Letter) -> None:
+        if letter.data and self._outbox_bytes > OUTBOX_MAX_BYTES:
+            raise QueueFullError(
+                f"{self._outbox_bytes} bytes wait to be sent to other servers; the limit is "
+                f"{OUTBOX_MAX_BYTES} bytes",
+                retry_after_s=AGAIN_S,
+            )
+        self._write(replica, letter)
+
+    async def _send(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            letters, news = self._outbox, list(self._news)
+            self._outbox = []
+            self._news.clear()
+            try:
+                for record in list(self._disowned):
+                    await self._store.disown(record)
+                    self._disowned.remove(record)
+                publications = [self._publication(kept) for kept in news]
+                answers = await self._store.write(publications, letters)
+            except BaseException:
+                # Once more, in the same order: which of it came through nobody knows.
+                self._place.clear()
+                self._outbox = letters + self._outbox
+                self._news |= dict.fromkeys(news)
+                self._filled.set()
+                raise
+            self._outbox_bytes -= sum(len(content) for _, content in letters)
+            for kept, answer in zip(news, answers, strict=True):
+                self._answered(kept, answer)
+            self._sent.set()
+
+    def _publication(self, kept: Kept) -> Publication:
+        journal = kept.journal
+        entries = journal.after(self._published.get(kept, 0), BATCH_BYTES)
+        events = [(f"{entry.seq}-0", *pack_entry(entry)) for entry in entries]
+        if (
+            not journal.last
+            and kept.queued is not None
+            and kept.queued is not self._place.get(kept)
+        ):
+            self._places += 1
+            self._place[kept] = kept.queued
+            events = [(f"0-{self._places}", "e", pack_queued(kept.queued))]
+        refused = any(isinstance(entry.event, Refused) for entry in entries)
+        life_s = self._life_s if not journal.ended else self._settings.journal_s
+        return Publication(
+            record=kept.record,
+            life_s=REFUSED_LIFE_S if refused else life_s,
+            from_seq=journal.first if journal.last else 0,
+            frees_once=refused,
+            events=events,
+        )
+
+    def _answered(self, kept: Kept, answer: str) -> None:
+        """Note how much of a run is there, and what has become of it elsewhere."""
+        if answer == "lost":
+            log.warning("run %s was given up by others: ending it", kept.record.run_id)
+            kept.run.end("lease_lost")
+        elif answer == "absent":
+            self._published.pop(kept, None)
+            self._place.pop(kept, None)
+            self._tasks.append(asyncio.create_task(self._restore(kept)))
+        else:
+            self._published[kept] = int(answer.partition("-")[0])
+            if self._published[kept] < kept.journal.last:
+                self.publish(kept)
+
+    async def _restore(self, kept: Kept) -> None:
+        """Put a run into a Redis that has lost it."""
+        with contextlib.suppress(GateUnavailableError):
+            if not isinstance(_end_of(kept), Refused):
+                await self._store.claim(kept.record, self._life_s)
+                self.publish(kept)
+        task = asyncio.current_task()
+        if task in self._tasks:
+            self._tasks.remove(task)
+
+    # In.
+
+    async def _read(self) -> None:
+        while True:
+            after = {run_id: each.position for run_id, each in self._followed.items()}
+            letters, events = await self._store.read(self.replica, self._letters_after, after)
+            for run_id, items in events.items():
+                followed = self._followed.get(run_id)
+                # It may be another than at the beginning of this read, and have more.
+                if followed is not None and followed.position == after[run_id]:
+                    for id_, content in items:
+                        followed.take(id_, content)
+                    if followed.journal.ended:
+                        self.unfollow(followed)
+            for id_, content in letters:
+                self._letters_after = id_
+                self._hear(unpack_letter(content))
+
+    def _hear(self, letter: Letter) -> None:
+        if letter.kind in {"joined", "drained", "error", "gone"}:
+            followed = self._followed.get(letter.run)
+            if followed is not None:
+                followed.hear(letter)
+        elif letter.kind != "wake":
+            self._visitors.take(letter)
+
+    # Time.
+
+    async def _beat(self) -> None:
+        while True:
+            await self._store.beat(self.replica, self._settings.lease_s, self._letters_after)
+            for kept in self._mine():
+                if not kept.journal.ended:
+                    self.publish(kept)
+            for followed in list(self._followed.values()):
+                followed.report()
+            await self._look()
+            await asyncio.sleep(min(BEAT_S, self._settings.lease_s / 4))
+
+    async def _look(self) -> None:
+        """End the runs whose replicas are gone, or that Redis has lost and nobody brings back."""
+        followed = dict(self._followed)
+        owners = {each.record.owner for each in followed.values()}
+        if not followed:
+            self._missed.clear()
+            return
+        live, there = await self._store.look(owners, followed)
+        missing = (owners - live) | (set(followed) - there)
+        self._missed = {name: self._missed.get(name, 0) + 1 for name in missing}
+        gone = {name for name, beats in self._missed.items() if beats > GRACE_BEATS}
+        for run_id, each in followed.items():
+            if each.record.owner in gone and run_id in there:
+                await self._store.lose(run_id, pack_lost())
+            elif each.record.owner in gone or self._missed.get(run_id, 0) > 2 * GRACE_BEATS:
+                # Nobody has it any more.
+                each.take(f"{each.journal.last + 1}-0", pack_lost())
+                self.unfollow(each)
+
+    async def _for_ever(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Carry on whatever Redis does."""
+        reachable = True
+        while True:
+            try:
+                await part()
+            except GateUnavailableError as exc:
+                self._missed.clear()  # who was not seen may have been there
+                if reachable:
+                    log.warning("kept runs can't be shared: %s", exc.message)
+                reachable = False
+            except Exception:
+                log.exception("sharing kept runs failed")
+            await asyncio.sleep(AGAIN_S)
+
+
+def _end_of(kept: Kept) -> object:
+    entries: list[Entry] = kept.journal.after(kept.journal.last - 1, 1)
+    return entries[-1].event if entries else None

@@ -1,0 +1,230 @@
+"""A run of another replica, as those see it who are attached to it here.
+
+Owns this replica's copy of its journal, and the letters that its seats write to the run. The run is
+read once, however many are attached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from wsrunner.errors import WsrunnerError
+from wsrunner.gates.replica import unavailable
+from wsrunner.live.journal import Lasting
+from wsrunner.live.letters import Letter, error_of, unpack_event
+from wsrunner.live.show import Record, Seat, Show
+from wsrunner.runs.events import Exit, Queued
+
+ACK_BYTES = 32 * 1024
+"""What a driver takes until its run hears of it."""
+NONE_YET = "0-0"
+STDIN_LETTER_BYTES = 256 * 1024
+
+
+class Followed(Show):
+    """One kept run of another replica.
+
+    Args:
+        record: What it is.
+        journal_bytes: What this copy of its journal may cost.
+        seats_max: Clients that may be attached here.
+        replica: This one.
+        write: Sends a letter to the run's; never waits.
+        on_empty: Called when nobody is attached any more.
+
+    Attributes:
+        position: Id of the last event that has come.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        journal_bytes: int,
+        seats_max: int,
+        *,
+        replica: str,
+        write: Callable[[Letter], None],
+        on_empty: Callable[[Followed], None],
+    ) -> None:
+        super().__init__(record, journal_bytes, seats_max)
+        self.position = NONE_YET
+        self._replica = replica
+        self._write = write
+        self._on_empty = on_empty
+        self._joining: dict[str, asyncio.Future[None]] = {}
+        # What the run knows of each driver: how far it has come.
+        self._told_behind: dict[str, int] = {}
+        self._sent_bytes: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<followed run {self.record.run_id}, {len(self.seats)} attached>"
+
+    # What comes from the run's replica.
+
+    def take(self, id_: str, content: bytes) -> None:
+        """Take one event of the run, whose ids rise."""
+        self.position = id_
+        told = unpack_event(content)
+        event = told.event
+        if isinstance(event, Queued):
+            self.queued = event
+            self.wake()
+            return
+        before = self.journal.output_bytes if told.before_bytes is None else told.before_bytes
+        if isinstance(event, Exit) and event.reason == "replica_lost":
+            event = event._replace(stage=self.stage, output_bytes=before)
+        held = [seat.seq for seat in self.seats if seat.holds]
+        self.add(
+            int(id_.partition("-")[0]),
+            event,
+            before_bytes=before,
+            keep_after=min(held, default=None),
+        )
+
+    def hear(self, letter: Letter) -> None:
+        """Take a letter to one of the seats."""
+        seat = next((each for each in self.seats if each.id == letter.seat), None)
+        if seat is None:
+            return
+        match letter.kind:
+            case "joined":
+                seat.taken_bytes, seat.eofs = letter.number, letter.second
+                self._sent_bytes[seat.id] = letter.number
+                self._joined(seat)
+            case "drained":
+                seat.drained_bytes = letter.number
+                seat.wake()
+            case "error":
+                seat.complain(error_of(letter.text, letter.more, letter.path))
+            case "gone":
+                self._lose(seat, unavailable("the run's server does not know this client any more"))
+
+    def fail(self, error: WsrunnerError) -> None:
+        """Let nobody hear anything more of it here."""
+        for seat in list(self.seats):
+            self._lose(seat, error)
+
+    # Who is attached here.
+
+    async def join(self, seat: Seat, patience_s: float) -> None:
+        """Let a seat drive: wait until its run knows it, or has ended.
+
+        Raises:
+            GateUnavailableError: There was no answer.
+        """
+        if self.journal.ended:
+            return
+        answer = self._joining[seat.id] = asyncio.get_running_loop().create_future()
+        self._told_behind[seat.id] = 0
+        self._post(seat, "join", number=seat.seq, text=seat.name)
+        try:
+            async with asyncio.timeout(patience_s):
+                await answer
+        except TimeoutError as exc:
+            raise unavailable("the run's server does not answer") from exc
+        finally:
+            self._joining.pop(seat.id, None)
+
+    def report(self) -> None:
+        """Tell the run how far its drivers here have come, and that they are there."""
+        for seat in self.seats:
+            if seat.role == "drive" and not self.journal.ended:
+                self._post(seat, "here", number=seat.seq)
+
+    def add(  # noqa: D102 - see `Show.add`
+        self,
+        seq: int,
+        event: Lasting,
+        *,
+        before_bytes: int | None = None,
+        keep_after: int | None = None,
+    ) -> None:
+        super().add(seq, event, before_bytes=before_bytes, keep_after=keep_after)
+        if self.journal.ended:
+            for answer in self._joining.values():
+                if not answer.done():
+                    answer.set_result(None)
+
+    def moved(self, seat: Seat) -> None:
+        """See `Show.moved`."""
+        if seat.role != "drive":
+            return
+        taken = self.journal.cost - seat.behind_bytes
+        if taken - self._told_behind.get(seat.id, 0) >= ACK_BYTES:
+            self._told_behind[seat.id] = taken
+            self._post(seat, "here", number=seat.seq)
+
+    def left(self, seat: Seat) -> None:
+        """See `Show.left`."""
+        if seat not in self.seats:
+            return
+        self.seats.discard(seat)
+        self._told_behind.pop(seat.id, None)
+        self._sent_bytes.pop(seat.id, None)
+        if seat.role == "drive" and not self.journal.ended:
+            self._post(seat, "leave")
+        if not self.seats:
+            self._on_empty(self)
+
+    # What drivers send: the run judges it, and answers what it refuses.
+
+    def stdin(self, seat: Seat, data: bytes, at: int | None) -> None:
+        """See `Seat.stdin`; its place goes with it, so that a letter may come twice."""
+        begin = self._sent_bytes.get(seat.id, 0) if at is None else at
+        for start in range(0, len(data), STDIN_LETTER_BYTES):
+            piece = data[start : start + STDIN_LETTER_BYTES]
+            self._post(seat, "stdin", number=begin + start, data=piece)
+        if begin <= self._sent_bytes.get(seat.id, 0):
+            self._sent_bytes[seat.id] = max(self._sent_bytes.get(seat.id, 0), begin + len(data))
+
+    def eof(self, seat: Seat) -> None:
+        """See `Seat.eof`."""
+        self._post(seat, "eof")
+
+    def signal(self, seat: Seat, name: str) -> None:
+        """See `Seat.signal`."""
+        self._post(seat, "signal", text=name)
+
+    def resize(self, seat: Seat, columns: int, rows: int) -> None:
+        """See `Seat.resize`."""
+        self._post(seat, "resize", number=columns, second=rows)
+
+    def cancel(self, seat: Seat) -> None:
+        """See `Seat.cancel`."""
+        self._post(seat, "cancel")
+
+    def _post(
+        self,
+        seat: Seat,
+        kind: str,
+        *,
+        number: int = 0,
+        second: int = 0,
+        text: str = "",
+        data: bytes = b"",
+    ) -> None:
+        run_id = self.record.run_id
+        self._write(
+            Letter(
+                kind,
+                run_id,
+                seat.id,
+                number=number,
+                second=second,
+                text=text,
+                more=self._replica,
+                data=data,
+            )
+        )
+
+    def _joined(self, seat: Seat) -> None:
+        answer = self._joining.get(seat.id)
+        if answer is not None and not answer.done():
+            answer.set_result(None)
+
+    def _lose(self, seat: Seat, error: WsrunnerError) -> None:
+        answer = self._joining.get(seat.id)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+        seat.fail(error)

@@ -1,0 +1,160 @@
+"""What replicas write to each other: events of runs, and letters between seats and runs.
+
+Owns both forms, in MessagePack. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wsrunner import errors
+from wsrunner.errors import WsrunnerError
+from wsrunner.live.journal import Entry, Lasting
+from wsrunner.live.show import Record
+from wsrunner.runs.events import Exit, Output, Queued, Refused, Started
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+UNKNOWN_BYTES = -1
+"""In place of the output bytes before an event, for who adds it without knowing them."""
+
+
+class Letter(msgspec.Struct, array_like=True, frozen=True):
+    """From one replica to another.
+
+    Attributes:
+        kind: From a seat to its run: ``join``, ``here`` (so far it has come), ``leave``, ``stdin``,
+            ``eof``, ``signal``, ``resize``, ``cancel``. Back: ``joined``, ``drained``, ``error``,
+            ``gone`` (the run knows no such seat). ``wake`` says nothing.
+        run: The run's id.
+        seat: The seat's.
+        number: ``join``, ``here``: number of the last event it has; ``stdin``: where it begins;
+            ``joined``: stdin taken; ``drained``: bytes; ``resize``: columns.
+        second: ``joined``: ends of file; ``resize``: rows.
+        text: ``join``: the lane; ``signal``: its name; ``error``: the code.
+        more: From a seat: the replica to answer; ``error``: the message.
+        path: ``error``: the place.
+        data: ``stdin``: the bytes.
+    """
+
+    kind: str
+    run: str = ""
+    seat: str = ""
+    number: int = 0
+    second: int = 0
+    text: str = ""
+    more: str = ""
+    path: str = ""
+    data: bytes = b""
+
+
+_letters = msgspec.msgpack.Decoder(Letter)
+
+
+def pack_letter(letter: Letter) -> bytes:
+    """Return a letter's content."""
+    return _encode(letter)
+
+
+def unpack_letter(content: bytes) -> Letter:
+    """Return the letter of a content."""
+    return _letters.decode(content)
+
+
+def error_letter(run: str, seat: str, error: WsrunnerError) -> Letter:
+    """Return the letter that tells a seat what was wrong with what it sent."""
+    return Letter("error", run, seat, text=error.code, more=error.message, path=error.path or "")
+
+
+def error_of(
+    code: str, message: str, path: str | None, retry_after_s: float | None = None
+) -> WsrunnerError:
+    """Return the error that was told by another replica."""
+    kind = _KINDS.get(code, WsrunnerError)
+    return kind(message, path=path or None, retry_after_s=retry_after_s)
+
+
+_KINDS: dict[str, type[WsrunnerError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, WsrunnerError)
+}
+
+
+class Publication(NamedTuple):
+    """What is new of one run.
+
+    Attributes:
+        record: The run's.
+        life_s: How long it stays if nothing comes any more.
+        from_seq: Events before this one are given up.
+        frees_once: Whether its request may begin another run.
+        events: (id, mark, content) of each.
+    """
+
+    record: Record
+    life_s: float
+    from_seq: int
+    frees_once: bool
+    events: Sequence[tuple[str, str, bytes]]
+
+
+class Told(NamedTuple):
+    """An event as it comes from another replica.
+
+    Attributes:
+        event: What happened; its own number says nothing.
+        before_bytes: Output bytes before it; None where who added it did not know.
+    """
+
+    event: Lasting | Queued
+    before_bytes: int | None
+
+
+def pack_entry(entry: Entry) -> tuple[str, bytes]:
+    """Return an event's mark (``x`` for a run's end, else ``e``) and content."""
+    event, before = entry.event, entry.before_bytes
+    match event:
+        case Output(_, stream, data):
+            return "e", _encode((before, "output", stream, data))
+        case Started(_, stage):
+            return "e", _encode((before, "started", stage))
+        case Exit():
+            return "x", _encode((before, "exit", *event[1:]))
+        case Refused(error):
+            told = (error.code, error.message, error.path, error.retry_after_s)
+            return "x", _encode((before, "refused", *told))
+
+
+def pack_queued(queued: Queued) -> bytes:
+    """Return the content of a place in the queue."""
+    return _encode((0, "queued", *queued))
+
+
+def pack_lost() -> bytes:
+    """Return the content of the end of a run whose replica is gone."""
+    ended = Exit(0, "run", "replica_lost", None, None, 0.0, 0.0, None, None, 0, False)
+    return _encode((UNKNOWN_BYTES, "exit", *ended[1:]))
+
+
+def unpack_event(content: bytes) -> Told:
+    """Return the event of a content."""
+    before, kind, *fields = _decode(content)
+    return Told(_event(kind, fields), None if before == UNKNOWN_BYTES else before)
+
+
+def _event(kind: str, fields: list[Any]) -> Lasting | Queued:
+    match kind:
+        case "output":
+            return Output(0, *fields)
+        case "started":
+            return Started(0, *fields)
+        case "queued":
+            return Queued(*fields)
+        case "refused":
+            return Refused(error_of(*fields))
+    return Exit(0, *fields)

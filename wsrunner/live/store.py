@@ -1,0 +1,247 @@
+"""What of kept runs is in Redis: their records, their events, replicas' letters and signs of life.
+
+Owns the keys and the commands. With `gates.redis` the only module that knows redis. No tasks.
+
+::
+
+    {prefix}:live:run:ID       hash    the run's `Record`; `lost` once its replica is given up
+    {prefix}:live:events:ID    stream  its events; ids are seq-0, or 0-n while it waits
+    {prefix}:live:once:HASH    string  the run that a request has begun
+    {prefix}:live:letters:ID   stream  to that replica
+    {prefix}:live:replica:ID   string  there while that replica lives
+
+A command whose reply did not come may have been carried out: all of these may be given again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import MovedError, NoScriptError, RedisError
+
+from wsrunner.gates.redis import Server
+from wsrunner.gates.replica import unavailable
+from wsrunner.live.letters import Publication
+from wsrunner.live.show import Record
+
+REPLY_S = 2.0
+BLOCK_S = 1.0
+"""How long a read waits for news; then it is asked again."""
+READ_MAX = 256
+"""Events or letters of one stream that one read brings."""
+RECORD_FIELDS = ("run_id", "drive", "view", "keep_s", "owner", "once")
+
+
+class Store:
+    """Redis, as kept runs use it.
+
+    Args:
+        url: As for `gates.redis.RedisGate`.
+        prefix: Begins every key.
+
+    Every method raises GateUnavailableError if Redis does not do it in time.
+    """
+
+    def __init__(self, url: str, prefix: str = "wsrunner") -> None:
+        self._server = Server(url, REPLY_S)
+        self._prefix = f"{{{prefix}}}:live"
+        # Its annotations are of all that any protocol version may answer.
+        self._redis: Any = self._server.client()
+        self._scripts = {name: self._redis.register_script(script(name)) for name in SCRIPTS}
+
+    async def close(self) -> None:
+        """Give the connections up."""
+        await self._redis.aclose()
+        await self._server.close()
+
+    async def claim(self, record: Record, life_s: float) -> str:
+        """Begin a run; return '' or the id of the run that its request began before."""
+        fields = [part for name in RECORD_FIELDS for part in (name, str(getattr(record, name)))]
+        keys = [self._key("run", record.run_id), self._key("once", record.once)]
+        given = [record.run_id, _ms(life_s), "1" if record.once else "0", *fields]
+        async with self._asked():
+            begun: bytes = await self._scripts["claim"](keys, given)
+        return begun.decode()
+
+    async def disown(self, record: Record) -> None:
+        """Forget a run that was claimed and never begun."""
+        keys = [self._key("run", record.run_id), self._key("once", record.once)]
+        async with self._asked():
+            await self._scripts["disown"](keys, [record.run_id])
+
+    async def find(self, run_id: str) -> Record | None:
+        """Return what is known of a run."""
+        async with self._asked():
+            found = await self._redis.hgetall(self._key("run", run_id))
+        fields = {name.decode(): value.decode() for name, value in found.items()}
+        if not all(name in fields for name in RECORD_FIELDS):
+            return None
+        kept = {name: fields[name] for name in RECORD_FIELDS if name != "keep_s"}
+        return Record(keep_s=float(fields["keep_s"]), **kept)
+
+    async def events(self, run_id: str) -> list[tuple[str, bytes]]:
+        """Return (id, content) of all events of a run that are there."""
+        async with self._asked():
+            found = await self._redis.xrange(self._key("events", run_id))
+        return [_item(each) for each in found]
+
+    async def write(
+        self, publications: Sequence[Publication], letters: Sequence[tuple[str, bytes]]
+    ) -> list[str]:
+        """Send letters (to whom, content), and then what is new of runs.
+
+        Returns:
+            Of each run what publish.lua answers.
+        """
+        async with self._asked():
+            pipe = self._redis.pipeline(transaction=False)
+            for replica, content in letters:
+                pipe.xadd(self._key("letters", replica), {"l": content})
+            for each in publications:
+                self._publish(pipe, each)
+            answers = await pipe.execute(raise_on_error=False)
+            _raise_first(answers[: len(letters)])
+            answers = answers[len(letters) :]
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                # Not all of it once more: a letter that comes twice may do something twice.
+                await self._redis.script_load(script("publish"))
+                for each in publications:
+                    self._publish(pipe, each)
+                answers = await pipe.execute()
+            _raise_first(answers)
+        return [answer.decode() for answer in answers]
+
+    def _publish(self, pipe: Any, new: Publication) -> None:
+        pipe.evalsha(
+            self._scripts["publish"].sha,
+            3,
+            self._key("run", new.record.run_id),
+            self._key("events", new.record.run_id),
+            self._key("once", new.record.once),
+            new.record.run_id,
+            _ms(new.life_s),
+            f"{new.from_seq}-0",
+            "1" if new.frees_once else "0",
+            *(part for event in new.events for part in event),
+        )
+
+    async def read(
+        self, replica: str, letters_after: str, events_after: Mapping[str, str]
+    ) -> tuple[list[tuple[str, bytes]], dict[str, list[tuple[str, bytes]]]]:
+        """Wait for letters to a replica and for events of runs, for a while.
+
+        Args:
+            replica: Whose letters.
+            letters_after: Id of the last letter that it has.
+            events_after: Run id → id of the last event that it has.
+
+        Returns:
+            (id, content) of letters, and of events by run.
+        """
+        mailbox = self._key("letters", replica).encode()
+        streams = {mailbox: letters_after}
+        runs = {self._key("events", run_id).encode(): run_id for run_id in events_after}
+        streams |= {key: events_after[run_id] for key, run_id in runs.items()}
+        async with self._asked(BLOCK_S):
+            found = await self._redis.xread(streams, count=READ_MAX, block=_ms(BLOCK_S))
+        letters: list[tuple[str, bytes]] = []
+        events: dict[str, list[tuple[str, bytes]]] = {}
+        for key, items in found:
+            content = [_item(each) for each in items]
+            if key == mailbox:
+                letters = content
+            else:
+                events[runs[key]] = content
+        return letters, events
+
+    async def beat(self, replica: str, lease_s: float, letters_before: str) -> None:
+        """Show that a replica lives, and give up letters that it has read."""
+        async with self._asked():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.set(self._key("replica", replica), "", px=_ms(lease_s))
+            pipe.xtrim(self._key("letters", replica), minid=letters_before, approximate=False)
+            pipe.pexpire(self._key("letters", replica), _ms(4 * lease_s))
+            await pipe.execute()
+
+    async def part(self, replica: str) -> None:
+        """Show that a replica is gone."""
+        async with self._asked():
+            await self._redis.delete(self._key("replica", replica), self._key("letters", replica))
+
+    async def look(
+        self, replicas: Iterable[str], run_ids: Iterable[str]
+    ) -> tuple[set[str], set[str]]:
+        """Return which of these replicas live, and which of these runs have a record."""
+        replicas, run_ids = list(replicas), list(run_ids)
+        async with self._asked():
+            pipe = self._redis.pipeline(transaction=False)
+            for replica in replicas:
+                pipe.exists(self._key("replica", replica))
+            for run_id in run_ids:
+                pipe.exists(self._key("run", run_id))
+            there = await pipe.execute()
+        return (
+            {name for name, is_there in zip(replicas, there, strict=False) if is_there},
+            {
+                name
+                for name, is_there in zip(run_ids, there[len(replicas) :], strict=True)
+                if is_there
+            },
+        )
+
+    async def lose(self, run_id: str, content: bytes) -> None:
+        """End a run whose replica is gone, if nobody has."""
+        async with self._asked():
+            await self._scripts["lose"](
+                [self._key("run", run_id), self._key("events", run_id)], [content]
+            )
+
+    def _key(self, kind: str, name: str) -> str:
+        return f"{self._prefix}:{kind}:{name}"
+
+    @asynccontextmanager
+    async def _asked(self, longer_s: float = 0.0) -> AsyncIterator[None]:
+        """Bound what is asked in time, and say what went wrong as this server's error."""
+        try:
+            async with asyncio.timeout(REPLY_S + longer_s):
+                yield
+        except MovedError as exc:
+            self._move(exc.host, exc.port)
+            raise unavailable(str(exc)) from exc
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise unavailable(str(exc) or f"no reply in {REPLY_S + longer_s:g} s") from exc
+
+    def _move(self, host: str, port: int) -> None:
+        """Ask another node of a Cluster from now on: all keys are on one."""
+        self._redis = self._server.client((host, port))
+        self._scripts = {name: self._redis.register_script(script(name)) for name in SCRIPTS}
+
+
+SCRIPTS = ("claim", "publish", "lose", "disown")
+
+
+@cache
+def script(name: str) -> str:
+    """Return a script's text."""
+    return (Path(__file__).parent / f"{name}.lua").read_text("utf-8")
+
+
+def _raise_first(answers: Iterable[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def _item(item: Any) -> tuple[str, bytes]:
+    id_, fields = item
+    (content,) = fields.values()
+    return id_.decode(), content
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
