@@ -2,7 +2,8 @@
 
 ::
 
-    client ── the connection and its runs      connection ── one WebSocket
+    client ── the runs over one connection     connection ── one WebSocket
+    link ── makes it anew after a loss         keeping ── what it takes to come back to a run
     run ── a run as its caller holds it        course ── a run as the server tells it
     flow ── who waits for whom                 encoding ── arguments to messages
     catalogue ── the languages                 feed ── the operators' view
@@ -13,7 +14,7 @@ from wsrunner.client.client import Client, Collected
 from wsrunner.client.errors import ConnectError, ConnectionLostError, RunRefusedError
 from wsrunner.client.feed import watch
 from wsrunner.client.flow import Output
-from wsrunner.client.run import Run
+from wsrunner.client.run import Keys, Run
 from wsrunner.protocol import Exit
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLostError",
     "Exit",
+    "Keys",
     "Output",
     "Run",
     "RunRefusedError",

@@ -6,15 +6,15 @@ terminal: ``wsrunner run`` is built on it.
 
 ::
 
-    Client ── reader task ── decodes and hands each message to its run's Course
-           ├─ keepalive task ── finds out when the server is gone
-           └─ a task for each stdin too big for the request, and for each cancel nobody waits for
+    Client ── Link ── reads, keeps alive, comes back: see `link`
+           └─ a task for each stdin too big for the request, for each kept run that is gone on
+              with, and for each cancel nobody waits for
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -25,15 +25,21 @@ from wsrunner import address, protocol
 from wsrunner.address import DEFAULT_URL
 from wsrunner.client import catalogue, encoding
 from wsrunner.client.connection import Connection, token_headers
-from wsrunner.client.course import Course, QueuedListener, StartedListener
+from wsrunner.client.course import Course, GapListener, QueuedListener, StartedListener
 from wsrunner.client.errors import CLOSE_TOO_BIG, ConnectionLostError, RunRefusedError
 from wsrunner.client.flow import StreamName
+from wsrunner.client.keeping import Keeping, new_once
+from wsrunner.client.link import Link
 from wsrunner.client.run import Run
-from wsrunner.errors import BadMessageError
 from wsrunner.protocol import Exit
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+
+LEFT_CODES = frozenset({"gate_unavailable", "kept_full", "internal"})
+"""Errors that end an attachment to a run that goes on, or keep it from coming about again."""
+ATTACH_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ class Collected:
 class Client:
     """A connection to a wsrunner server, for any number of runs at once.
 
-    ``async with Client(url) as client`` connects and closes; closing cancels the runs left.
+    ``async with Client(url) as client`` connects and closes; closing cancels the runs left, but
+    those that are kept. While one of these goes on, a lost connection is made again.
 
     Args:
         url: ``ws://``, ``wss://``, ``http://`` or ``https://`` URL of the server, or just
@@ -73,14 +80,13 @@ class Client:
         self._headers = token_headers(token)
         self._on_message = on_message
         self._open_timeout_s = open_timeout_s
-        self._connection: Connection | None = None
+        self._link = Link(self, self._connect)
         self._courses: dict[str, Course] = {}
         self._count = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._lost: ConnectionLostError | None = None
 
     def __repr__(self) -> str:
-        state = "lost" if self._lost else "open" if self._connection else "not open"
+        link = self._link
+        state = "lost" if link.lost else "open" if link.is_open else "not open"
         return f"<Client {self.url} {state}, {len(self._courses)} runs>"
 
     @property
@@ -94,13 +100,7 @@ class Client:
         Raises:
             ConnectError: Nothing answers there, or not with a WebSocket; the message says why.
         """
-        connection = await Connection.open(
-            self._endpoint, self.url, self._headers, self._open_timeout_s
-        )
-        self._connection = connection
-        self._lost = None
-        self._spawn(self._read(connection))
-        self._spawn(self._keep_alive(connection))
+        await self._link.open()
         return self
 
     async def __aexit__(
@@ -109,16 +109,8 @@ class Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connection, which cancels the runs that still go."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        self._lose(ConnectionLostError("this client was closed before the run ended"))
-        await connection.close()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Close the connection, which cancels the runs that still go and are not kept."""
+        await self._link.close()
 
     async def run(
         self,
@@ -133,8 +125,10 @@ class Client:
         limits: Mapping[str, float] | None = None,
         tty: tuple[int, int] | bool = False,
         merge: bool = False,
+        keep_s: float | None = None,
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
+        on_gap: GapListener | None = None,
     ) -> Run:
         """Start a run, and return once the server accepted it.
 
@@ -150,8 +144,13 @@ class Client:
                 lower what the server allows.
             tty: Give the program a terminal of (columns, rows); True for 80 by 24.
             merge: Get stderr as stdout, in the order in which the program wrote to both.
+            keep_s: Let it survive a lost connection: so long it goes on, and the client comes back
+                to it by itself. It can be attached to as well, see `Run.keys`. Leaving the client
+                does not end it at once: `Run.cancel` does.
             on_queued: Called when the run must wait and whenever its position changes.
-            on_started: Called when a stage starts. Neither may block or raise.
+            on_started: Called when a stage starts.
+            on_gap: Called with the bytes of output that were lost while the client was away for
+                too long. None of these may block or raise.
 
         Raises:
             RunRefusedError: The server doesn't take it: `code`, `message`, `path`, `retry_after_s`.
@@ -162,9 +161,9 @@ class Client:
         """
         raw = stdin.encode() if isinstance(stdin, str) else stdin
         inline = encoding.inline_stdin(raw)
-        course = Course(f"r{self._count + 1}", on_queued, on_started)
+        run_id = f"r{self._count + 1}"
         request = encoding.run_request(
-            course.id,
+            run_id,
             language,
             code=code,
             files=files,
@@ -175,16 +174,47 @@ class Client:
             limits=limits,
             tty=tty,
             merge=merge,
+            keep_s=keep_s,
+            once=None if keep_s is None else new_once(),
         )
-        connection = self._check_open()
-        message = protocol.encode_request(request)
-        self._count += 1
-        self._courses[course.id] = course
-        await self._accepted(connection, course, message)
-        run = Run(self._send, course)
+        keeping = None if keep_s is None else Keeping(request, keep_s)
+        course = Course(run_id, on_queued, on_started, keeping=keeping, on_gap=on_gap)
+        run = await self._begin(course, request)
         if raw is not None and inline is None:
-            self._spawn(_feed(run, raw))
+            self._link.spawn(_feed(run, raw))
         return run
+
+    async def attach(
+        self,
+        run: str,
+        key: str,
+        *,
+        after: int = 0,
+        on_queued: QueuedListener | None = None,
+        on_started: StartedListener | None = None,
+        on_gap: GapListener | None = None,
+    ) -> Run:
+        """Attach to a kept run, to drive it or to watch it, and return once that is granted.
+
+        Args:
+            run: The server's name for it.
+            key: One of its keys, see `Run.keys`: which one says what this client may do.
+            after: Number of the last event that the caller has; 0 to hear all that is there.
+            on_queued: As for `run`, and so are
+            on_started: this one and
+            on_gap: this.
+
+        Raises:
+            RunRefusedError: There is no such run (any more), or the key does not open it.
+            ConnectionLostError: The connection is gone.
+
+        Cancelling is safe: the run goes on.
+        """
+        keeping = Keeping.of(run, key, after)
+        course = Course(
+            f"r{self._count + 1}", on_queued, on_started, keeping=keeping, on_gap=on_gap
+        )
+        return await self._begin(course, keeping.greeting(course.id))
 
     async def collect(
         self,
@@ -239,17 +269,22 @@ class Client:
             catalogue.get, self._endpoint, self._headers, self._open_timeout_s
         )
 
-    async def _accepted(self, connection: Connection, course: Course, message: str) -> None:
-        """Send a request to run and wait until the server accepted it; errors as `run` has them."""
+    async def _begin(self, course: Course, request: protocol.ClientMessage) -> Run:
+        """Send what begins a run here, and wait until the server answered it.
+
+        Raises:
+            RunRefusedError, ConnectionLostError: See `run`.
+        """
+        message = protocol.encode_request(request)
+        await self._link.ready()
+        self._count += 1
+        self._courses[course.id] = course
         try:
-            await connection.send(message)
+            await self._try(message, course)
             await course.answered.wait()
         except asyncio.CancelledError:
             self._abandon(course.id)
             raise
-        except ConnectionLostError as exc:
-            self._courses.pop(course.id, None)
-            course.end(exc)
         failure = course.failure
         if isinstance(failure, ConnectionLostError) and failure.close_code == CLOSE_TOO_BIG:
             size_kib = len(message.encode()) / 1024
@@ -259,56 +294,91 @@ class Client:
             ) from failure
         if failure is not None:
             raise failure
+        return Run(self._send, course)
+
+    async def _try(self, message: str, course: Course) -> None:
+        """Send a message about a run; a kept one hears it again when the client is back."""
+        try:
+            await self._link.send(message)
+        except ConnectionLostError as exc:
+            if course.keeping is None:
+                self._courses.pop(course.id, None)
+                course.end(exc)
 
     def _abandon(self, run_id: str) -> None:
         """Cancel a run without waiting, for when the caller itself is being cancelled."""
         course = self._courses.get(run_id)
         if course is not None:
             course.outputs.discard()
-            self._spawn(self._cancel(run_id))
+            attached = course.keeping is not None and course.keeping.is_attached
+            last = protocol.Detach(id=run_id) if attached else protocol.Cancel(id=run_id)
+            self._link.spawn(self._send_last(last))
 
-    async def _cancel(self, run_id: str) -> None:
+    async def _send_last(self, message: protocol.ClientMessage) -> None:
         # What can't be sent is not needed any more.
         with suppress(ConnectionLostError):
-            await self._send(protocol.Cancel(id=run_id))
+            await self._send(message)
 
     async def _send(self, message: protocol.ClientMessage) -> None:
-        await self._check_open().send(protocol.encode_request(message))
+        course = None if message.id is UNSET else self._courses.get(message.id)
+        keeping = course.keeping if course else None
+        if keeping is None or not isinstance(message, protocol.Stdin | protocol.Eof):
+            await self._link.send(protocol.encode_request(message))
+            return
+        assert course is not None
+        if isinstance(message, protocol.Eof):
+            keeping.write(None)
+        else:
+            keeping.write(protocol.content_bytes(message.data, message.base64, "$"))
+        await self._link.ready()
+        await self._send_log(course)
 
-    def _check_open(self) -> Connection:
-        if self._lost is not None:
-            raise self._lost
-        if self._connection is None:
-            raise RuntimeError("the client is not open: use `async with Client(…) as client`")
-        return self._connection
+    async def _send_log(self, course: Course) -> None:
+        """Send the stdin of a kept run that is not on its way; after a loss, what may be lost."""
+        assert course.keeping is not None
+        while self._link.is_open and (message := course.keeping.unsent(course.id)):
+            await self._try(protocol.encode_request(message), course)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _connect(self) -> Connection:
+        return await Connection.open(self._endpoint, self.url, self._headers, self._open_timeout_s)
 
-    async def _read(self, connection: Connection) -> None:
-        """Hand every message to its run until the connection ends."""
-        try:
-            while True:
-                raw = await connection.receive()
-                if self._on_message is not None:
-                    self._on_message(raw)
-                event = protocol.decode_server(raw)
-                if event is None:
-                    continue
-                full = self._dispatch(event)
-                if full is not None:
-                    # The socket is not read meanwhile, so the server and then the program wait.
-                    await connection.hold(full.outputs.room())
-        except ConnectionLostError as exc:
-            self._lose(exc)
-        except BadMessageError as exc:
-            self._give_up(
-                connection, f"the server does not speak {protocol.SUBPROTOCOL}: {exc}", exc
-            )
-        except Exception as exc:  # noqa: BLE001 - a listener's: without this its runs would hang
-            self._give_up(connection, f"a listener of this client failed: {exc!r}", exc)
+    # What the link tells; see `link.Host`.
+
+    def heard(self, raw: str | bytes) -> Awaitable[None] | None:
+        """Hand a message to its run."""
+        if self._on_message is not None:
+            self._on_message(raw)
+        event = protocol.decode_server(raw)
+        full = None if event is None else self._dispatch(event)
+        return None if full is None else full.outputs.room()
+
+    def cut_off(self, lost: ConnectionLostError) -> float:
+        """End the runs that ended with the connection; return how long the others are kept."""
+        kept = {name: each for name, each in self._courses.items() if each.keeping is not None}
+        ended = [each for name, each in self._courses.items() if name not in kept]
+        self._courses = kept
+        for course in ended:
+            course.end(lost)
+        return max((each.keeping.patience_s for each in kept.values() if each.keeping), default=0)
+
+    def back(self) -> None:
+        """Go on with the runs that were kept."""
+        for course in self._courses.values():
+            self._link.spawn(self._greet(course))
+
+    def gone(self, lost: ConnectionLostError) -> None:
+        """End all runs."""
+        courses, self._courses = self._courses, {}
+        for course in courses.values():
+            course.end(lost)
+
+    async def _greet(self, course: Course, after_s: float = 0.0) -> None:
+        """Attach to a kept run, or ask for it again if it was not accepted yet."""
+        assert course.keeping is not None
+        await asyncio.sleep(after_s)
+        if course.id in self._courses:
+            greeting = course.keeping.greeting(course.id)
+            await self._try(protocol.encode_request(greeting), course)
 
     def _dispatch(self, event: protocol.ServerMessage) -> Course | None:
         """Give an event to its run; return the run's course if its buffer is full now."""
@@ -318,9 +388,12 @@ class Client:
         course = None if event.id is UNSET else self._courses.get(event.id)
         if course is None:
             return None  # an abandoned run's last words
-        if isinstance(event, Exit):
+        if isinstance(event, Exit | protocol.Detached):
             del self._courses[course.id]
-        return course if course.take(event) else None
+        full = course.take(event)
+        if isinstance(event, protocol.Accepted | protocol.Attached):
+            self._link.spawn(self._send_log(course))
+        return course if full else None
 
     def _refused(self, event: protocol.Error) -> None:
         pending = [each for each in self._courses.values() if not each.answered.is_set()]
@@ -337,30 +410,14 @@ class Client:
             path=None if event.path is UNSET else event.path,
             retry_after_s=None if event.retry_after_s is UNSET else event.retry_after_s,
         )
-        if course in pending:
+        kept = course.keeping is not None
+        if course in pending or (kept and event.path == "$.run"):
             del self._courses[course.id]
             course.end(error)
+        elif kept and event.code in LEFT_CODES:
+            self._link.spawn(self._greet(course, after_s=ATTACH_AGAIN_S))
         elif event.code != "no_such_run":  # a request that crossed with the exit harms nobody
             course.refuse(error)
-
-    def _lose(self, lost: ConnectionLostError) -> None:
-        self._lost = self._lost or lost
-        courses, self._courses = self._courses, {}
-        for course in courses.values():
-            course.end(lost)
-
-    def _give_up(self, connection: Connection, why: str, cause: Exception) -> None:
-        lost = ConnectionLostError(why)
-        lost.__cause__ = cause
-        self._lose(lost)
-        connection.cut()
-
-    async def _keep_alive(self, connection: Connection) -> None:
-        try:
-            await connection.keep_alive()
-        except ConnectionLostError as exc:
-            self._lose(exc)
-            connection.cut()
 
 
 async def _feed(run: Run, data: bytes) -> None:

@@ -9,14 +9,17 @@ import asyncio
 from collections.abc import Callable
 
 from wsrunner import protocol
-from wsrunner.client.errors import RunRefusedError
+from wsrunner.client.errors import ConnectionLostError, RunRefusedError
 from wsrunner.client.flow import Output, OutputBuffer, StdinWindow, StreamName
+from wsrunner.client.keeping import Keeping
 from wsrunner.protocol import Exit
 
 QueuedListener = Callable[[int, int], None]
 """Called with (position, waiting): 1 is next in line; `waiting` counts all that wait."""
 StartedListener = Callable[[str], None]
 """Called with the stage that begins: ``build`` or ``run``."""
+GapListener = Callable[[int], None]
+"""Called with the bytes of a kept run's output that nobody has any more."""
 
 
 class Course:
@@ -29,6 +32,7 @@ class Course:
         ended: Set once nothing comes any more; then one of the next two is set.
         exit: How it ended on the server.
         failure: Why its end is not known here.
+        keeping: What it takes to come back to it, if it is kept.
     """
 
     def __init__(
@@ -36,8 +40,12 @@ class Course:
         run_id: str,
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
+        *,
+        keeping: Keeping | None = None,
+        on_gap: GapListener | None = None,
     ) -> None:
         self.id = run_id
+        self.keeping = keeping
         self.position: int | None = None
         self.waiting: int | None = None
         self.stage: protocol.Stage = "queue"
@@ -51,13 +59,19 @@ class Course:
         self._news = asyncio.Event()
         self._on_queued = on_queued
         self._on_started = on_started
+        self._on_gap = on_gap
 
-    def take(self, event: protocol.ServerMessage) -> bool:
+    def take(self, event: protocol.ServerMessage) -> bool:  # noqa: C901 - a flat table
         """Take what the server says; tell whether the output buffer is full now."""
+        keeping = self.keeping
+        if keeping is not None and not keeping.new(event):
+            return False  # said again on a new socket
         match event:
             case protocol.Stdout():  # and Stderr, its subclass
                 stream: StreamName = "stderr" if isinstance(event, protocol.Stderr) else "stdout"
                 data = protocol.content_bytes(event.data, event.base64, "$")
+                if keeping is not None:
+                    keeping.saw(len(data))
                 full = self.outputs.put(Output(stream, data))
                 self._news.set()
                 return full
@@ -74,9 +88,30 @@ class Course:
                     self._on_started(event.stage)
             case protocol.Drained():
                 self.window.taken(event.bytes)
+                if keeping is not None:
+                    keeping.drained(event.bytes)
             case Exit():
                 self.end(event)
+            case _ if keeping is not None:
+                self._take_kept(event, keeping)
         return False
+
+    def _take_kept(self, event: protocol.ServerMessage, keeping: Keeping) -> None:
+        """Take what the server says of kept runs alone."""
+        match event:
+            case protocol.Accepted():
+                keeping.accepted(event)
+                self.answered.set()
+            case protocol.Attached():
+                keeping.attached(event)
+                self.stage = event.stage
+                self.answered.set()
+            case protocol.Gap():
+                missed = keeping.gap(event)
+                if self._on_gap is not None:
+                    self._on_gap(missed)
+            case protocol.Detached():
+                self.end(ConnectionLostError("this client has left the run, which may go on"))
 
     def refuse(self, error: RunRefusedError) -> None:
         """Keep what the server refused about a run that goes on, for who next looks at it."""

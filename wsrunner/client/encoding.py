@@ -30,6 +30,8 @@ def run_request(
     limits: Mapping[str, float] | None,
     tty: tuple[int, int] | bool,
     merge: bool,
+    keep_s: float | None = None,
+    once: str | None = None,
 ) -> protocol.RunRequest:
     """Return the request for a run; the arguments are those of `Client.run`.
 
@@ -54,15 +56,24 @@ def run_request(
         limits=_limits(limits or {}),
         tty=size,
         merge=merge,
+        keep_s=UNSET if keep_s is None else keep_s,
+        once=UNSET if once is None else once,
     )
 
 
-def stdin_message(run_id: str, raw: bytes) -> protocol.Stdin:
-    """Return the message for a piece of stdin, of at most `STDIN_MESSAGE_BYTES`."""
+def stdin_message(run_id: str, raw: bytes, at: int | None = None) -> protocol.Stdin:
+    """Return the message for a piece of stdin, of at most `STDIN_MESSAGE_BYTES`.
+
+    Args:
+        run_id: The client's name for the run.
+        raw: The bytes.
+        at: Where they begin in all that is sent, for a kept run.
+    """
     data = text(raw)
+    place = UNSET if at is None else at
     if data is not None:
-        return protocol.Stdin(id=run_id, data=data)
-    return protocol.Stdin(id=run_id, base64=_base64(raw))
+        return protocol.Stdin(id=run_id, data=data, at=place)
+    return protocol.Stdin(id=run_id, base64=_base64(raw), at=place)
 
 
 def inline_stdin(raw: bytes | None) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, get_args
+from typing import Any, NamedTuple, Self, get_args
 
 from wsrunner import protocol
 from wsrunner.client import encoding
@@ -16,6 +16,20 @@ from wsrunner.client.flow import Output
 from wsrunner.protocol import Exit
 
 Send = Callable[[protocol.ClientMessage], Awaitable[None]]
+
+
+class Keys(NamedTuple):
+    """A kept run's name, and the secrets that open it.
+
+    Attributes:
+        run: The server's name for it.
+        drive: For those who may type, signal and cancel; None where it is not known here.
+        view: For those who may watch; likewise.
+    """
+
+    run: str
+    drive: str | None
+    view: str | None
 
 
 class Run:
@@ -43,6 +57,19 @@ class Run:
     def id(self) -> str:
         """This client's name for the run."""
         return self._course.id
+
+    @property
+    def keys(self) -> Keys | None:
+        """What others need to attach to it, see `Client.attach`; None if it is not kept."""
+        keeping = self._course.keeping
+        if keeping is None or keeping.run is None:
+            return None
+        return Keys(keeping.run, keeping.drive, keeping.view)
+
+    @property
+    def missed_bytes(self) -> int:
+        """Output of a kept run that was lost while the client was away for too long."""
+        return self._course.keeping.missed_bytes if self._course.keeping else 0
 
     @property
     def position(self) -> int | None:
@@ -160,6 +187,16 @@ class Run:
         Cancelling is safe.
         """
         await self._request(protocol.Cancel(id=self.id))
+
+    async def detach(self) -> None:
+        """Leave a kept run, which goes on as `keep_s` says; iterating and `exit` then raise.
+
+        Raises:
+            ConnectionLostError: The connection is gone.
+
+        Cancelling is safe.
+        """
+        await self._request(protocol.Detach(id=self.id))
 
     async def _request(self, message: protocol.ClientMessage) -> None:
         # A run that ended takes nothing more; that it ended is no fault of the caller's.
