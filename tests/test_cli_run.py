@@ -660,6 +660,7 @@ def test_the_examples_in_the_docs_run_as_they_stand(url, tmp_path):
     printed = {
         "collect": b"b'olleh\\n' exited 0\n",
         "run": b"stdout b'name? '\nstdout b'hi Ada\\n'\n0\n",
+        "attach": b"b'name? '\nb'hi Ada\\n'\n",
     }
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(examples) == len(printed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit, urlunsplit
 
 DEFAULT_URL = "ws://127.0.0.1:8001"
+LINK_MARK = "#live="
 
 
 def endpoint(url: str) -> str:
@@ -56,6 +57,32 @@ def shown(address: str) -> str:
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path.removesuffix('/v1/run')}"
+
+
+def link(url: str, run: str, key: str) -> str:
+    """Return what a user needs to come to a kept run, in one word.
+
+    The key is behind the ``#``, so that no server on the way gets to see it.
+
+    Args:
+        url: The server's, as it is `shown`.
+        run: The server's name for the run.
+        key: One of its keys.
+    """
+    return f"{url.replace('ws', 'http', 1)}{LINK_MARK}{run}.{key}"
+
+
+def unlink(text: str) -> tuple[str, str, str]:
+    """Return (URL of the server, run, key) of a `link`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    url, _, rest = text.partition(LINK_MARK)
+    run, _, key = rest.partition(".")
+    if not (url and run and key):
+        raise ValueError(f"not the link of a run, such as http://host:8001{LINK_MARK}RUN.KEY")
+    return url, run, key
 
 
 def is_loopback(url: str) -> bool:

@@ -213,6 +213,7 @@ class Attached(_Event, tag="attached", kw_only=True, frozen=True):
 
     Attributes:
         stage: Where it is, or ended.
+        tty: Whether the program has a terminal.
         stdin_bytes: Bytes of this driver's stdin that have come.
         eofs: Its ends of file that have come.
     """
@@ -220,6 +221,7 @@ class Attached(_Event, tag="attached", kw_only=True, frozen=True):
     run: str
     role: Literal["drive", "view"]
     stage: Stage
+    tty: bool = False
     stdin_bytes: int = 0
     eofs: int = 0
 

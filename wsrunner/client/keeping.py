@@ -30,6 +30,7 @@ class Keeping:
         drive, view: Its keys, as far as they are known.
         key: The one to attach with.
         seq: Number of the last event heard.
+        tty: Whether the program has a terminal.
         is_open: Whether the run hears what is sent to it now.
         missed_bytes: Output bytes that nobody has any more.
     """
@@ -42,6 +43,7 @@ class Keeping:
         self.view: str | None = None
         self.key = ""
         self.seq = 0
+        self.tty = request is not None and request.tty is not UNSET
         self.is_open = False
         self.missed_bytes = 0
         # Output bytes heard, those that were missed included; None where they are not known.
@@ -84,7 +86,7 @@ class Keeping:
 
     def attached(self, event: protocol.Attached) -> None:
         """Learn what of the stdin has come: what comes after it is to be sent."""
-        self.is_open = True
+        self.is_open, self.tty = True, event.tty
         at, eofs, self._sent = self._begin, self._eofs - self._log.count(None), 0
         if not self._log and at < event.stdin_bytes:
             self._begin = event.stdin_bytes  # another process of this name has sent it

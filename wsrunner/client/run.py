@@ -67,6 +67,11 @@ class Run:
         return Keys(keeping.run, keeping.drive, keeping.view)
 
     @property
+    def tty(self) -> bool:
+        """Whether the program of a kept run has a terminal."""
+        return self._course.keeping is not None and self._course.keeping.tty
+
+    @property
     def missed_bytes(self) -> int:
         """Output of a kept run that was lost while the client was away for too long."""
         return self._course.keeping.missed_bytes if self._course.keeping else 0

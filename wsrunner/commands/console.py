@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsrunner.address import link
 from wsrunner.client import (
     Client,
     ConnectError,
@@ -54,9 +55,12 @@ class Job:
         limits: As `Client.run` takes them.
         stdin: File to read the program's stdin from, this process's own if None.
         no_stdin: The program gets end of file at once: its source came from stdin.
+        keep_s: How long it goes on where the connection is lost; None ends it then.
+        kept: (run, key) of a kept run to attach to, in place of all that says what to run.
+        watch: Nothing is sent to it.
     """
 
-    main: bytes
+    main: bytes = b""
     name: str | None = None
     extra: Mapping[str, bytes] = field(default_factory=dict)
     language: str | None = None
@@ -70,6 +74,14 @@ class Job:
     merge: bool = False
     stats: bool = False
     json: bool = False
+    keep_s: float | None = None
+    kept: tuple[str, str] | None = None
+    watch: bool = False
+
+    @property
+    def outlives(self) -> bool:
+        """Whether the run goes on without this command."""
+        return self.keep_s is not None or self.kept is not None
 
 
 def play(client_options: Mapping[str, Any], job: Job) -> int:
@@ -92,6 +104,7 @@ class _Console:
         self._run: Run | None = None
         self._main: asyncio.Task[int] | None = None
         self._terminal = Terminal()
+        self._tty = job.tty
         self._stopped: int | None = None
         self._interrupted_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,7 +153,7 @@ class _Console:
             StopError: Anything that kept the run from an exit.
         """
         catalogue = None
-        if self._job.language is None:
+        if self._job.language is None and self._job.kept is None:
             # While the WebSocket is opened, so that guessing costs no round trip.
             catalogue = asyncio.create_task(client.languages())
         try:
@@ -154,7 +167,7 @@ class _Console:
         except ConnectError as exc:
             raise outcomes.unreachable(exc) from exc
         except ConnectionLostError as exc:
-            raise outcomes.lost(exc) from exc
+            raise outcomes.lost(exc, kept=self._job.outlives) from exc
         except SourceError as exc:
             raise StopError(outcomes.EX_REFUSED, str(exc)) from exc
         except RunRefusedError as exc:
@@ -170,32 +183,23 @@ class _Console:
         self, client: Client, catalogue: asyncio.Task[list[dict[str, Any]]] | None
     ) -> Exit:
         job = self._job
-        name = job.name
-        if catalogue is not None:
-            known = await catalogue
-            language = sources.guess(name, job.main, known)
-            if name is not None and "." not in name:
-                # Compilers go by the extension, and a script with a `#!` line has none.
-                name = str((sources.entry(known, language) or {}).get("file", name))
+        if job.kept is not None:
+            run = await client.attach(
+                *job.kept, on_queued=self._queued, on_started=self._started, on_gap=self._missed
+            )
+            self._run = run
+            self._tty = run.tty and not job.watch
+            if run.stage == "run":
+                self._started("run")
+                self._resized()
         else:
-            assert job.language is not None
-            language = job.language
-        run = self._run = await client.run(
-            language,
-            **await self._content(client, language, name),
-            args=job.args,
-            env=job.env,
-            command=job.command,
-            limits=job.limits,
-            tty=self._size if job.tty else False,
-            merge=job.merge,
-            stdin="" if job.no_stdin and not job.tty else None,
-            on_queued=self._queued,
-            on_started=self._started,
-        )
+            run = self._run = await self._start(client, catalogue)
+            self._tell_links(client, run)
         if self._stopped is not None:
             await run.cancel()
-        if not job.no_stdin:
+        if job.watch:
+            pass
+        elif not job.no_stdin:
             self._spawn(self._pump(run))
         elif job.tty:
             self._spawn(self._quietly(run.eof()))
@@ -211,6 +215,44 @@ class _Console:
                 await self._write(descriptor, output.data)
                 self._notices.printed(descriptor, output.data)
         return await run.exit()
+
+    async def _start(
+        self, client: Client, catalogue: asyncio.Task[list[dict[str, Any]]] | None
+    ) -> Run:
+        job = self._job
+        name = job.name
+        if catalogue is not None:
+            known = await catalogue
+            language = sources.guess(name, job.main, known)
+            if name is not None and "." not in name:
+                # Compilers go by the extension, and a script with a `#!` line has none.
+                name = str((sources.entry(known, language) or {}).get("file", name))
+        else:
+            assert job.language is not None
+            language = job.language
+        return await client.run(
+            language,
+            **await self._content(client, language, name),
+            args=job.args,
+            env=job.env,
+            command=job.command,
+            limits=job.limits,
+            tty=self._size if job.tty else False,
+            merge=job.merge,
+            stdin="" if job.no_stdin and not job.tty else None,
+            keep_s=job.keep_s,
+            on_queued=self._queued,
+            on_started=self._started,
+            on_gap=self._missed,
+        )
+
+    def _tell_links(self, client: Client, run: Run) -> None:
+        """Say how others come to a kept run, and this user again."""
+        keys = run.keys
+        if keys is not None and keys.drive and keys.view and not self._job.json:
+            drive, view = (link(client.url, keys.run, key) for key in (keys.drive, keys.view))
+            self._notices.say(f"to drive it: wsrunner attach '{drive}'")
+            self._notices.say(f"to watch it: wsrunner watch '{view}'")
 
     async def _content(self, client: Client, language: str, name: str | None) -> dict[str, Any]:
         """Return the arguments ``code`` or ``files`` of `Client.run`."""
@@ -240,8 +282,11 @@ class _Console:
         self._notices.clear_position()
         if self._job.json:
             self._spawn(self._write_lines())
-        if self._job.tty and stage == "run":
+        if self._tty and stage == "run":
             self._terminal.make_raw()
+
+    def _missed(self, missed_bytes: int) -> None:
+        self._notices.say(f"{missed_bytes} bytes of output were lost while nobody read them")
 
     def _keep_line(self, message: str | bytes) -> None:
         raw = message.encode() if isinstance(message, str) else message
@@ -268,7 +313,7 @@ class _Console:
         handlers = {
             signal.SIGINT: self._interrupt,
             signal.SIGTERM: lambda: self._stop(128 + signal.SIGTERM),
-            signal.SIGHUP: lambda: self._stop(128 + signal.SIGHUP),
+            signal.SIGHUP: self._hung_up,
             signal.SIGWINCH: self._resized,
         }
         installed = []
@@ -288,16 +333,33 @@ class _Console:
         now_s = asyncio.get_running_loop().time()
         before_s, self._interrupted_s = self._interrupted_s, now_s
         run = self._run
-        if run is None or run.stage != "run":
+        if self._job.watch:
+            self._leave(128 + signal.SIGINT)
+        elif run is None or run.stage != "run":
             self._stop(128 + signal.SIGINT)  # there is no program yet that could handle it
         elif before_s is not None and now_s - before_s < CANCEL_AGAIN_S:
             self._stop(128 + signal.SIGINT)
         else:
             self._spawn(self._quietly(run.signal("SIGINT")))
 
+    def _hung_up(self) -> None:
+        """The terminal is gone; a run that is kept waits for its user to come back."""
+        stop = self._leave if self._job.outlives else self._stop
+        stop(128 + signal.SIGHUP)
+
+    def _leave(self, code: int) -> None:
+        """End without a word to the run."""
+        self._stopped = code
+        assert self._main is not None
+        self._main.cancel()
+
     def _stop(self, code: int) -> None:
         """Cancel the run; if its exit doesn't come soon, leave without it."""
         if self._stopped is not None:
+            return
+        if self._job.kept is not None and code == 128 + signal.SIGTERM:
+            # It is not this command that began it.
+            self._leave(code)
             return
         self._stopped = code
         assert self._main is not None
@@ -309,7 +371,7 @@ class _Console:
 
     def _resized(self) -> None:
         size = self._terminal.size()
-        if self._job.tty and self._run is not None and size != self._size:
+        if self._tty and self._run is not None and size != self._size:
             if self._run.stage == "run":
                 self._size = size
             self._spawn(self._quietly(self._run.resize(*size)))

@@ -1,4 +1,4 @@
-"""The command ``wsrunner``; here `serve`, the others in `run`, `images` and `operate`.
+"""The command ``wsrunner``; here `serve`, the others in the modules beside this one.
 
 These modules own arguments, what is printed, and exit codes; the work is done by the modules below.
 Heavy imports stay inside the commands, so that ``--help`` and ``serve`` start at once.
@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from wsrunner import __version__, settings
-from wsrunner.commands import images, mcp, operate, run
+from wsrunner.commands import attach, images, mcp, operate, run
 from wsrunner.errors import SetupError
 
 
@@ -79,6 +79,8 @@ def serve(config: Path | None, **options: Any) -> None:
 
 for command in (
     run.run_command,
+    attach.attach_command,
+    attach.watch_command,
     images.languages_command,
     images.images_group,
     images.setup_command,

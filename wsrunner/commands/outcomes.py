@@ -30,6 +30,7 @@ REASON_CODES: Mapping[str, int] = {
     "output_limit": 128 + signal.SIGXFSZ,
     "cancelled": 128 + signal.SIGTERM,
     "lease_lost": EX_TRY_LATER,
+    "replica_lost": EX_TRY_LATER,
     "engine_lost": EX_TRY_LATER,
     "draining": EX_TRY_LATER,
 }
@@ -38,6 +39,7 @@ REFUSAL_CODES: Mapping[str, int] = {
     "image_missing": EX_UNAVAILABLE,
     "internal": EX_INTERNAL,
     "queue_full": EX_TRY_LATER,
+    "kept_full": EX_TRY_LATER,
     "rate_limited": EX_TRY_LATER,
     "gate_unavailable": EX_TRY_LATER,
     "engine_unavailable": EX_TRY_LATER,
@@ -50,6 +52,7 @@ REASON_LINES: Mapping[str, str] = {
     "output_limit": "the program printed more than its output limit and was ended",
     "cancelled": "the run was cancelled",
     "lease_lost": "the server lost the run's slot and ended it: try again",
+    "replica_lost": "the server that ran it went away: try again",
     "engine_lost": "the server's container engine failed and the run ended: try again",
     "draining": "the server is stopping and ended the run: try again",
 }
@@ -117,9 +120,10 @@ def unreachable(exc: ConnectError) -> StopError:
     )
 
 
-def lost(exc: ConnectionLostError) -> StopError:
-    """Return how the command ends where the connection broke off."""
-    return StopError(EX_LOST, f"{exc}; the run is cancelled")
+def lost(exc: ConnectionLostError, *, kept: bool = False) -> StopError:
+    """Return how the command ends where the connection broke off, and did not come back."""
+    end = "the run may go on" if kept else "the run is cancelled"
+    return StopError(EX_LOST, f"{exc}; {end}")
 
 
 def refused(exc: RunRefusedError, known: Sequence[str] = ()) -> StopError:

@@ -56,6 +56,14 @@ class _RunCommand(click.Command):
 @click.option("--pids", type=click.IntRange(min=1), help="Processes and threads.")
 @click.option("--merge", is_flag=True, help="Print stderr on stdout, in the order written.")
 @click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
+@click.option(
+    "--keep",
+    "keep_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Survive a lost connection: so long the run goes on without this command, which comes "
+    "back to it by itself. Prints links to drive and to watch it.",
+)
 @click.option("--stats", is_flag=True, help="Say at the end how it ended and what it used.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's messages as they come.")
 def run_command(
@@ -72,6 +80,7 @@ def run_command(
     command: str | None,
     merge: bool,
     tty: bool,
+    keep_s: float | None,
     stats: bool,
     as_json: bool,
     **limits: float | None,
@@ -114,6 +123,7 @@ def run_command(
         tty=tty,
         stats=stats,
         json=as_json,
+        keep_s=keep_s,
     )
     # Nothing is buffered, and Python's own way out would let a last Ctrl-C change the exit code.
     os._exit(console.play({"url": url, "token": token}, job))

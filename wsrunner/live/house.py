@@ -113,6 +113,7 @@ class House:
                 keep_s=keep_s,
                 owner=self._exchange.replica if self._exchange else "",
                 once=hashed,
+                tty=job.window is not None,
             )
             seat = await self._begin(record, job, principal, once or "")
             if isinstance(seat, Seat):

@@ -37,6 +37,7 @@ class Record:
         keep_s: How long the run goes on while nobody drives it.
         owner: The replica that carries it out.
         once: Its request's name for it, hashed; empty without.
+        tty: Whether the program has a terminal.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class Record:
     keep_s: float
     owner: str = ""
     once: str = ""
+    tty: bool = False
 
     def role(self, key: str) -> Role | None:
         """Return what a key opens; takes as long for a wrong one as for a right one."""

@@ -34,7 +34,7 @@ BLOCK_S = 1.0
 """How long a read waits for news; then it is asked again."""
 READ_MAX = 256
 """Events or letters of one stream that one read brings."""
-RECORD_FIELDS = ("run_id", "drive", "view", "keep_s", "owner", "once")
+RECORD_FIELDS = ("run_id", "drive", "view", "keep_s", "owner", "once", "tty")
 
 
 class Store:
@@ -81,8 +81,8 @@ class Store:
         fields = {name.decode(): value.decode() for name, value in found.items()}
         if not all(name in fields for name in RECORD_FIELDS):
             return None
-        kept = {name: fields[name] for name in RECORD_FIELDS if name != "keep_s"}
-        return Record(keep_s=float(fields["keep_s"]), **kept)
+        texts = {name: fields[name] for name in ("run_id", "drive", "view", "owner", "once")}
+        return Record(keep_s=float(fields["keep_s"]), tty=fields["tty"] == "True", **texts)
 
     async def events(self, run_id: str) -> list[tuple[str, bytes]]:
         """Return (id, content) of all events of a run that are there."""

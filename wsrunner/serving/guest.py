@@ -134,6 +134,7 @@ class Guest:
                 run=request.run,
                 role=seat.role,
                 stage=seat.show.stage,
+                tty=seat.show.record.tty,
                 stdin_bytes=seat.taken_bytes,
                 eofs=seat.eofs,
             )
