@@ -5,7 +5,7 @@ export type Signal =
 
 export type Reason =
   | "exited" | "signaled" | "timeout" | "cpu_limit" | "out_of_memory" | "output_limit"
-  | "cancelled" | "lease_lost" | "engine_lost" | "draining";
+  | "cancelled" | "lease_lost" | "replica_lost" | "engine_lost" | "draining";
 
 export type StreamName = "stdout" | "stderr";
 
@@ -36,11 +36,52 @@ interface RequestBase {
   tty?: { columns?: number; rows?: number };
   /** Get stderr as stdout, in the order in which the program wrote to both. */
   merge?: boolean;
+  /** Survive a lost connection: for so many seconds the run goes on while nobody drives it. */
+  keep_s?: number;
+  /** A random name of your own for this request, chosen if left out: it never runs twice. */
+  once?: string;
 }
 
 /** Exactly one of `code` (the main file's content) and `files` (the first is the main file). */
 export type Request = RequestBase &
   ({ code: string; files?: undefined } | { files: File[]; code?: undefined });
+
+/** A kept run's name and the secrets that open it. */
+export interface Keys {
+  run: string;
+  /** For those who may type, signal and cancel. */
+  drive: string;
+  /** For those who may watch. */
+  view: string;
+}
+
+export interface Accepted extends Keys {
+  type: "accepted";
+  id: string;
+}
+
+export interface Attached {
+  type: "attached";
+  id: string;
+  run: string;
+  role: "drive" | "view";
+  stage: "queue" | "build" | "run";
+  tty: boolean;
+  stdin_bytes: number;
+  eofs: number;
+}
+
+/** Output that is not there any more. */
+export interface Gap {
+  type: "gap";
+  id: string;
+  run: string;
+  /** The `seq` of what comes next. */
+  next: number;
+  /** All output before that. */
+  before_bytes: number;
+  missed_bytes: number | null;
+}
 
 export interface Queued {
   type: "queued";
@@ -57,6 +98,8 @@ export interface Started {
   id: string;
   run: string;
   stage: "build" | "run";
+  /** Of a kept run's events. */
+  seq?: number;
 }
 
 export interface Exit {
@@ -76,11 +119,13 @@ export interface Exit {
   memory_kb: number | null;
   output_bytes: number;
   truncated: boolean;
+  /** Of a kept run's events. */
+  seq?: number;
 }
 
 export interface Chunk {
   stream: StreamName;
-  /** Counts the run's chunks from 1. */
+  /** Counts the run's chunks from 1; of a kept run, its events. */
   seq: number;
   text: string;
   /** The bytes as they are, where they are not UTF-8. */
@@ -97,7 +142,7 @@ export class WsrunnerError extends Error {
   constructor(code: string, message: string, more?: { path?: string; retryAfterS?: number });
   /**
    * The server's code, such as `queue_full`; or the client's own: `unreachable`, `connection_lost`,
-   * `closed`, `bad_token`, `iterated`, `no_url`, `no_websocket`.
+   * `closed`, `detached`, `bad_token`, `iterated`, `no_url`, `no_websocket`.
    */
   readonly code: string;
   /** The place in the request, such as `$.files[0].name`. */
@@ -132,6 +177,8 @@ export class Connection {
   readonly url: string;
   set token(token: string | undefined);
   run(request: Request): Run;
+  /** Attach to a kept run with one of its keys, which says whether to drive or to watch. */
+  attach(place: { run: string; key: string; after?: number; once?: string }): Run;
   reconnect(): void;
   close(): void;
   /** The same as `close`, for `using`. */
@@ -145,6 +192,10 @@ export class Run implements AsyncIterable<Line> {
   readonly id: string;
   readonly queued: Queued | null;
   readonly stage: "build" | "run" | null;
+  /** Of a kept run, once it is accepted. */
+  readonly keys: Keys | null;
+  /** Of a run that was attached to, once it is. */
+  readonly attached: Attached | null;
   /** Whether it has ended, with an exit or without. */
   readonly ended: boolean;
   /** Rejects with a WsrunnerError if the run was not accepted or the connection was lost. */
@@ -154,10 +205,15 @@ export class Run implements AsyncIterable<Line> {
   signal(signal: Signal): void;
   resize(columns: number, rows: number): void;
   cancel(): void;
+  /** Leave a kept run, which goes on as `keep_s` says. */
+  detach(): void;
   chunks(): AsyncGenerator<Chunk, void, void>;
   lines(): AsyncGenerator<Line, void, void>;
   collect(): Promise<{ stdout: string; stderr: string; exit: Exit }>;
   [Symbol.asyncIterator](): AsyncGenerator<Line, void, void>;
+  on(type: "accepted", listener: (accepted: Accepted) => void): () => void;
+  on(type: "attached", listener: (attached: Attached) => void): () => void;
+  on(type: "gap", listener: (gap: Gap) => void): () => void;
   on(type: "queued", listener: (queued: Queued) => void): () => void;
   on(type: "started", listener: (started: Started) => void): () => void;
   on(type: "output", listener: (chunk: Chunk) => void): () => void;

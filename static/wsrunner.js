@@ -7,8 +7,9 @@
  *
  *     Connection ── one socket, opened again with backoff when it is lost
  *     └─ Run ────── one program: its output, its stdin, its exit
+ *        └─ Keeping ── of a kept run: what it takes to come back to it
  *
- * @import { Chunk, ConnectOptions, ConnectionState, Exit, Line, Queued, Request, Signal, StreamName } from "./wsrunner.d.ts"
+ * @import { Attached, Chunk, ConnectOptions, ConnectionState, Exit, Keys, Line, Queued, Request, Signal, StreamName } from "./wsrunner.d.ts"
  */
 
 const SUBPROTOCOL = "wsrunner.v1";
@@ -43,8 +44,12 @@ const CLOSED = {
 /** Close codes after which trying again can't help. */
 const FINAL_CLOSE_CODES = new Set([1008]);
 
+/** Errors that end an attachment to a kept run that goes on, and the pause before the next one. */
+const LEFT_CODES = new Set(["gate_unavailable", "kept_full", "internal"]);
+const ATTACH_AGAIN_MS = 500;
+
 /** Places in a stdin, signal or resize; an error about one of them is no refusal of the run. */
-const CONTROL_PATH = /^\$\.(?:data|base64|signal|columns|rows)$/;
+const CONTROL_PATH = /^\$\.(?:data|base64|at|signal|columns|rows)$/;
 
 /**
  * What a run may do with its connection.
@@ -52,6 +57,7 @@ const CONTROL_PATH = /^\$\.(?:data|base64|signal|columns|rows)$/;
  * @typedef {{code: number, reason: string}} Closing How a socket ended.
  * @typedef {{code: string, message: string, path?: string, retry_after_s?: number}} WireError
  * @typedef {{promise: Promise<void>, resolve: () => void}} Deferred
+ * @typedef {Request & {type: "run"}} RunMessage
  */
 
 /** What went wrong: a refusal of the server (`code` is the wire code) or of the connection. */
@@ -177,13 +183,36 @@ export class Connection extends Emitter {
   }
 
   /**
-   * Start a program. Its fields are those of the `run` message; an `id` is chosen.
+   * Start a program. Its fields are those of the `run` message; an `id` is chosen. With `keep_s` it
+   * survives a lost connection.
    *
    * @param {Request} request
    * @returns {Run} At once; its `exit` says what became of it.
    */
   run(request) {
-    const run = new Run(`r${this.#nextId++}`, request, this.#link);
+    const kept = request.keep_s !== undefined || request.once !== undefined;
+    const whole = kept ? { once: randomName(), ...request, type: "run" } : { ...request, type: "run" };
+    return this.#begin(whole, kept ? new Keeping(whole.once) : null);
+  }
+
+  /**
+   * Attach to a kept run, to drive it or to watch it: the key says which.
+   *
+   * @param {{run: string, key: string, after?: number, once?: string}} place
+   * @returns {Run} At once; its `exit` says what became of it.
+   */
+  attach({ run, key, after = 0, once = randomName() }) {
+    const keeping = new Keeping(once);
+    Object.assign(keeping, { run, key, seq: after });
+    return this.#begin(null, keeping);
+  }
+
+  /**
+   * @param {RunMessage | null} request
+   * @param {Keeping | null} keeping
+   */
+  #begin(request, keeping) {
+    const run = new Run(`r${this.#nextId++}`, request, this.#link, keeping);
     if (this.#state === "open") this.#start(run);
     else {
       this.#waiting.add(run);
@@ -200,7 +229,7 @@ export class Connection extends Emitter {
     }
   }
 
-  /** End the connection, and with it every run on it. */
+  /** End the connection, and with it every run on it that is not kept. */
   close() {
     const socket = this.#socket;
     this.#lost(new WsrunnerError("closed", "the connection was closed"), null);
@@ -245,6 +274,7 @@ export class Connection extends Emitter {
       // A server that is too busy may accept a socket only to close it: that is one more failure.
       this.#steadyTimer = setTimeout(() => (this.#failures = 0), STEADY_MS);
       this.#become("open");
+      for (const run of this.#live.values()) run._start();
       for (const run of this.#waiting) this.#start(run);
       this.#waiting.clear();
     };
@@ -275,10 +305,12 @@ export class Connection extends Emitter {
     clearTimeout(this.#steadyTimer);
     if (this.#socket) this.#socket.onclose = this.#socket.onmessage = null;
     this.#socket = null;
-    const over = [...this.#live.values()];
-    this.#live.clear();
+    const retries = event && this.#failures < this.#backoff.attempts;
+    // Those that are kept go on with the next socket.
+    const over = [...this.#live.values()].filter((run) => !(retries && run._pause()));
+    for (const run of over) this.#live.delete(run.id);
     // Runs hear of it last: a listener that starts the next run must find the new state.
-    if (event && this.#failures < this.#backoff.attempts) {
+    if (retries) {
       const { minMs, maxMs } = this.#backoff;
       const longest = Math.min(maxMs, minMs * 2 ** this.#failures++);
       // Half of it at random: clients that lost one server come back one by one.
@@ -326,10 +358,92 @@ export class Connection extends Emitter {
   }
 }
 
-/** One program, from the request to its exit. Made by `Connection.run`. */
+/** What it takes to come back to a kept run: how far it was heard, and what was sent to it. */
+class Keeping {
+  /** @type {string | null} */
+  run = null;
+  /** @type {string | null} */
+  key = null;
+  seq = 0;
+  /** Whether the run hears what is sent to it now. */
+  open = false;
+  /** Stdin that was not drained: where it begins, and its pieces; null is an end of file. */
+  #begin = 0;
+  /** @type {({piece: string | Uint8Array, size: number} | null)[]} */
+  #log = [];
+  #sent = 0;
+  #eofs = 0;
+
+  /** @param {string} once */
+  constructor(once) {
+    this.once = once;
+  }
+
+  /** Whether a message has not been heard yet. @param {{seq?: number}} message */
+  isNew({ seq }) {
+    if (seq === undefined) return true;
+    if (seq <= this.seq) return false;
+    this.seq = seq;
+    return true;
+  }
+
+  /** Put stdin into the log, or its end. @param {string | Uint8Array | null} piece */
+  write(piece) {
+    this.#log.push(piece === null ? null : { piece, size: byteLength(piece) });
+    if (piece === null) this.#eofs += 1;
+  }
+
+  /**
+   * Learn how much of the stdin has come: what comes after it is to be sent.
+   *
+   * @param {number} stdinBytes
+   * @param {number} eofs
+   */
+  came(stdinBytes, eofs) {
+    let at = this.#begin;
+    let ended = this.#eofs - this.#log.filter((entry) => entry === null).length;
+    if (!this.#log.length) {
+      this.#begin = Math.max(at, stdinBytes);
+      this.#eofs = Math.max(this.#eofs, eofs);
+    }
+    this.#sent = 0;
+    for (const entry of this.#log) {
+      if (entry === null ? ended >= eofs : at + entry.size > stdinBytes) break;
+      if (entry === null) ended += 1;
+      else at += entry.size;
+      this.#sent += 1;
+    }
+  }
+
+  /** What carries stdin and is not on its way, as messages; from now on it is. @param {string} id */
+  *unsent(id) {
+    let at = this.#begin;
+    for (const [number, entry] of this.#log.entries()) {
+      if (!this.open) return;
+      if (number >= this.#sent) {
+        this.#sent = number + 1;
+        yield entry === null ? { type: "eof", id } : { ...stdinMessage(id, entry.piece), at };
+      }
+      at += entry?.size ?? 0;
+    }
+  }
+
+  /** Forget stdin that the program's side has taken. @param {number} bytes */
+  drained(bytes) {
+    // An end of file has been taken once something behind it has.
+    while (this.#sent && this.#begin + (this.#log[0]?.size ?? 1) <= bytes) {
+      this.#begin += this.#log.shift()?.size ?? 0;
+      this.#sent -= 1;
+    }
+  }
+}
+
+/** One program, from the request to its exit. Made by `Connection.run` or `Connection.attach`. */
 export class Run extends Emitter {
   #request;
   #link;
+  #keeping;
+  #cancelled = false;
   #sent = false;
   #ended = false;
   #accepted = false;
@@ -355,14 +469,20 @@ export class Run extends Emitter {
 
   /**
    * @param {string} id
-   * @param {Request} request
+   * @param {RunMessage | null} request None for a run that is attached to.
    * @param {Link} link
+   * @param {Keeping | null} keeping
    */
-  constructor(id, request, link) {
+  constructor(id, request, link, keeping = null) {
     super();
     this.id = id;
     this.#request = request;
     this.#link = link;
+    this.#keeping = keeping;
+    /** Of a kept run: what others need to attach to it, once it is accepted. @type {Keys | null} */
+    this.keys = null;
+    /** Of a run that was attached to: the message, once it has come. @type {Attached | null} */
+    this.attached = null;
     /** The last `queued` message while the run waits, else null. @type {Queued | null} */
     this.queued = null;
     /** The stage that runs: null, `build` or `run`. @type {"build" | "run" | null} */
@@ -398,17 +518,33 @@ export class Run extends Emitter {
       }
       if (this.#ended) return;
       this.#stdinBytes += byteLength(piece);
-      this.#send(
-        typeof piece === "string"
-          ? { type: "stdin", id: this.id, data: piece }
-          : { type: "stdin", id: this.id, base64: toBase64(piece) },
-      );
+      if (this.#keeping) this.#log(this.#keeping, piece);
+      else this.#send(stdinMessage(this.id, piece));
     }
   }
 
   /** End the program's stdin. */
   eof() {
-    this.#inOrder(() => this.#send({ type: "eof", id: this.id }));
+    this.#inOrder(() => {
+      if (this.#keeping) this.#log(this.#keeping, null);
+      else this.#send({ type: "eof", id: this.id });
+    });
+  }
+
+  /**
+   * Send stdin of a kept run, and keep it until it has been taken.
+   *
+   * @param {Keeping} keeping
+   * @param {string | Uint8Array | null} piece
+   */
+  #log(keeping, piece) {
+    keeping.write(piece);
+    this.#sendLog(keeping);
+  }
+
+  /** @param {Keeping} keeping */
+  #sendLog(keeping) {
+    for (const message of keeping.unsent(this.id)) this.#link.send(message);
   }
 
   /** What is written goes out in the order of the calls, also if nobody awaits a large one. @param {() => void | Promise<void>} step */
@@ -445,6 +581,8 @@ export class Run extends Emitter {
 
   /** End the run, wherever it is. */
   cancel() {
+    // Of a kept run it is said again if the connection is lost with it.
+    this.#cancelled = true;
     if (this.#sent) {
       this.#send({ type: "cancel", id: this.id });
     } else if (!this.#ended) {
@@ -455,8 +593,14 @@ export class Run extends Emitter {
     }
   }
 
+  /** Leave a kept run, which goes on as `keep_s` says; its `exit` then rejects with `detached`. */
+  detach() {
+    this.#send({ type: "detach", id: this.id });
+  }
+
   /**
-   * Subscribe to `queued`, `started`, `output`, `exit` or `error`.
+   * Subscribe to `queued`, `started`, `output`, `exit`, `error`; of a kept run also `accepted`,
+   * `attached` and `gap`.
    *
    * @param {string} type
    * @param {(value: any) => void} listener
@@ -526,9 +670,19 @@ export class Run extends Emitter {
   /** For the connection alone. */
   _start() {
     this.#sent = true;
-    this.#link.send({ ...this.#request, type: "run", id: this.id });
+    const { run, key, seq, once } = this.#keeping ?? {};
+    // A request that was not accepted is made once more: the same `once` never runs twice.
+    this.#link.send(
+      run ? { type: "attach", id: this.id, run, key, after: seq, once } : { ...this.#request, id: this.id },
+    );
     for (const message of this.#early) this.#link.send(message);
     this.#early = [];
+  }
+
+  /** The socket is gone. For the connection alone. @returns {boolean} Whether the run goes on with the next. */
+  _pause() {
+    if (this.#keeping) this.#keeping.open = false;
+    return this.#keeping !== null;
   }
 
   /**
@@ -538,7 +692,18 @@ export class Run extends Emitter {
    * @returns {boolean} Whether it was the last.
    */
   _receive(message) {
+    if (this.#keeping && !this.#keeping.isNew(message)) return false;
     switch (message.type) {
+      case "accepted":
+      case "attached":
+        if (this.#keeping) this.#goOnHere(this.#keeping, message);
+        return false;
+      case "gap":
+        this._emit("gap", message);
+        return false;
+      case "detached":
+        this._fail(new WsrunnerError("detached", "this client has left the run, which may go on"));
+        return true;
       case "queued":
         this.#accepted = true;
         this.queued = message;
@@ -557,12 +722,18 @@ export class Run extends Emitter {
         return false;
       case "drained":
         this.#drainedBytes = message.bytes;
+        this.#keeping?.drained(message.bytes);
         this.#goOn();
         return false;
       case "exit":
         this.#finish(message);
         return true;
       case "error":
+        if (this.#keeping && this.#accepted && LEFT_CODES.has(message.code)) {
+          this._pause();
+          setTimeout(() => this.#ended || this._start(), ATTACH_AGAIN_MS);
+          return false;
+        }
         if (this.#goesOn(message)) {
           this._emit("error", serverError(message));
           return false;
@@ -574,8 +745,31 @@ export class Run extends Emitter {
     }
   }
 
+  /**
+   * A kept run hears this client from now on.
+   *
+   * @param {Keeping} keeping
+   * @param {any} message
+   */
+  #goOnHere(keeping, message) {
+    if (message.type === "accepted") {
+      this.keys = { run: message.run, drive: message.drive, view: message.view };
+      Object.assign(keeping, { run: message.run, key: message.drive });
+    } else {
+      this.attached = message;
+      this.stage = message.stage === "queue" ? null : message.stage;
+      keeping.came(message.stdin_bytes, message.eofs);
+    }
+    this.#accepted = true;
+    keeping.open = true;
+    this.#sendLog(keeping);
+    if (this.#cancelled) this.#send({ type: "cancel", id: this.id });
+    this._emit(message.type, message);
+  }
+
   /** Whether an error is only about something sent to the run, a signal say, and not its end. @param {WireError} error */
   #goesOn({ code, path }) {
+    if (path === "$.run") return false;
     if (code === "no_such_run" || (path && CONTROL_PATH.test(path))) return true;
     return this.#accepted && code !== "internal";
   }
@@ -668,6 +862,22 @@ function deferred() {
     resolve = done;
   });
   return { promise, resolve };
+}
+
+/**
+ * @param {string} id
+ * @param {string | Uint8Array} piece
+ */
+function stdinMessage(id, piece) {
+  return typeof piece === "string"
+    ? { type: "stdin", id, data: piece }
+    : { type: "stdin", id, base64: toBase64(piece) };
+}
+
+/** A name that nobody guesses. */
+function randomName() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Cut data into what one message may hold, never through a character. @param {string | Uint8Array} data */

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.cutter import Cutter
 from tests.talk import PATIENCE_S
 from wsrunner.serving.doors.pages import static_dir
 
@@ -28,7 +29,7 @@ async def play(node, serving, script):
 
 
 def test_the_document_has_examples():
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize(("script", "printed"), EXAMPLES)
@@ -116,6 +117,84 @@ async def test_a_lost_run_is_told_and_the_next_one_waits_for_the_server(node, st
         serving.start()
         assert await process.stdout.read() == b"again\n"
         assert await process.wait() == 0
+
+
+async def test_a_kept_run_survives_lost_connections_without_losing_or_doubling_a_byte(node, server):
+    script = r"""
+      import { connect } from "./wsrunner.js";
+      const reconnect = { minMs: 20, maxMs: 200, attempts: 1000 };
+      const connection = connect("http://WAY", { reconnect });
+      const code = "import sys\nfor line in sys.stdin: print('got', line, end='')\nprint('over')";
+      const run = connection.run({ language: "python", code, keep_s: 60 });
+      let text = "";
+      let number = 0;
+      run.stdin(`${number}\n`);
+      for await (const line of run) {
+        console.log(line.text);
+        if (line.text === `got ${number}` && ++number < 5) run.stdin(`${number}\n`);
+        else if (number === 5) run.eof();
+      }
+      console.log((await run.exit).reason);
+      connection.close();
+    """
+    expected = [*(f"got {n}" for n in range(5)), "over", "exited"]
+    async with Cutter([server.address]) as way:
+        script = script.replace("./wsrunner.js", CLIENT).replace("WAY", f"127.0.0.1:{way.port}")
+        process = await asyncio.create_subprocess_exec(
+            *node, *SCRIPT, script, stdout=asyncio.subprocess.PIPE
+        )
+        printed = []
+        async with asyncio.timeout(PATIENCE_S):
+            while line := await process.stdout.readline():
+                printed.append(line.decode().strip())
+                way.cut()
+            assert await process.wait() == 0
+        assert way.connections > 3
+    assert printed == expected
+
+
+async def test_stdin_that_may_be_lost_is_sent_again_from_where_the_server_has_it(node):
+    script = """
+      const connection = dial({ minMs: 1 });
+      await reached(connection, "open");
+      const run = connection.run({ language: "bash", code: "", keep_s: 5 });
+      run.stdin("one");
+      const say = (message) => Fake.all.at(-1).say({ id: run.id, ...message });
+      say({ type: "accepted", run: "R", drive: "D", view: "V" });
+      run.stdin("two");
+      run.eof();
+      await new Promise((done) => setTimeout(done));
+      say({ type: "stdout", seq: 2, data: "" });
+      const back = reached(connection, "open");
+      Fake.all[0].onclose({ code: 1006, reason: "" });
+      await back;
+      say({ type: "attached", run: "R", role: "drive", stage: "run", stdin_bytes: 4, eofs: 0 });
+      const shown = ({ type, data, at, after }) => [type, data, at, after].join("");
+      for (const { sent } of Fake.all) console.log(sent.map(shown).join());
+      const [first, second] = Fake.all.map(({ sent }) => sent[0].once);
+      console.log(first === second, first.length);
+      connection.close();
+    """
+    expected = "run,stdinone0,stdintwo3,eof\nattach2,stdintwo3,eof\ntrue 32\n"
+    assert await play_alone(node, script) == expected
+
+
+async def test_a_request_whose_answer_was_lost_is_made_once_more_under_its_name(node):
+    script = """
+      const connection = dial({ minMs: 1 });
+      await reached(connection, "open");
+      const run = connection.run({ language: "bash", code: "1", keep_s: 5 });
+      run.cancel();
+      const back = reached(connection, "open");
+      Fake.all[0].onclose({ code: 1006, reason: "" });
+      await back;
+      const [first, second] = Fake.all.map(({ sent }) => JSON.stringify(sent[0]));
+      console.log(first === second);
+      Fake.all[1].say({ type: "accepted", id: run.id, run: "R", drive: "D", view: "V" });
+      console.log(Fake.all[1].sent.map(({ type }) => type).join());
+      connection.close();
+    """
+    assert await play_alone(node, script) == "true\nrun,cancel\n"
 
 
 # A server that does as the script says, where no real one can be made to.

@@ -177,7 +177,7 @@ async def test_keys_that_do_not_fit_open_nothing_and_tell_nothing(server):
 
 
 async def test_what_a_journal_does_not_hold_any_more_is_a_gap(start_server):
-    server = start_server(journal_kb=16, warm_max=0)
+    server = start_server(journal_kb=64, warm_max=0)
     code = "import sys\nsys.stdin.read(1)\nfor n in range(20000): print('%09d' % n)"
     async with server.talk() as driver:
         accepted = await begin(driver, code=code)

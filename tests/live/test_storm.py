@@ -1,0 +1,24 @@
+"""Connections cut at every moment; ``python -m tests.live.storm`` does the same for longer."""
+
+from tests.live.storm import Storm
+from tests.live.test_replicas import redis, replicas  # noqa: F401 - fixtures
+
+
+async def test_nothing_is_lost_or_doubled_on_one_server(start_server):
+    server = start_server(slots=6, warm="python=2")
+    storm = Storm([server.address], seed=1)
+    await storm.go(cuts=120, at_once=6)
+    assert storm.seen["exited"] > 10
+    assert storm.seen["gaps"] == 0
+    # However often it was asked for, each has run once.
+    assert server.metrics()["wsrunner_runs_total"] == storm.seen["exited"]
+
+
+async def test_nor_over_several(replicas):  # noqa: F811
+    servers = replicas(3, slots=6)
+    storm = Storm([each.address for each in servers], seed=2)
+    await storm.go(cuts=120, at_once=6)
+    assert storm.seen["exited"] > 10
+    assert storm.seen["gaps"] == 0
+    ran = sum(each.metrics()["wsrunner_runs_total"] for each in servers)
+    assert ran == storm.seen["exited"]
