@@ -277,7 +277,7 @@ def test_prepare_pulls_where_a_registry_answers(monkeypatch):
         yield PullProgress("l1", "Extracting", 1, 10)
         present[image] = LocalImage("x", 1, {})
 
-    async def build():
+    async def build(languages):
         pytest.fail("nothing to build")
 
     monkeypatch.setattr(docker_images, "registry_answers", answers)

@@ -52,8 +52,18 @@ DEVIATIONS = {
     # A public class Main must be in Main.java; -d . for sources in folders.
     "java": {"file": "Main.java", "build": ("javac -d . {sources}",)},
     # The class that has main may be called anything.
-    "kotlin": {"build": ("kotlinc -d a.jar {sources}",), "run": "kotlin a.jar"},
-    "scala": {"build": ("scalac -d a.jar {sources}",), "run": "scala a.jar"},
+    "kotlin": {
+        "build": ("kotlinc -Dkotlin.colors.enabled=false -include-runtime -d a.jar {sources}",),
+        "run": "java -jar a.jar",
+    },
+    "scala": {
+        "build": ("scalac -d a.jar {sources}",),
+        "run": "scala a.jar",
+        "version": "scalac -version 2>&1",
+    },
+    # The elements of lists are shown.
+    "nix": {"run": "nix-instantiate --eval --strict {file}"},
+    "zig": {"build": ("zig build-exe -femit-bin=a.out {file}",), "run": "./a.out"},
     # Without the compiler's banner, and with a unit that makes lines come live.
     "pascal": {"build": ("fpc -l- -v0 -vew -FU/tmp -Fu/tmp -Falivelines -oa.out {file}",)},
 }

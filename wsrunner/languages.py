@@ -55,16 +55,36 @@ class Commands(NamedTuple):
     run: str
 
 
+class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A package of another registry than Debian's, to be unpacked into ``/opt/<name>``.
+
+    Attributes:
+        registry: ``pypi``, for its wheel, or ``npm``.
+        name: The package's name there.
+        version: The one version.
+        sha256: Of its file, in hex; several where each kind of machine has a file of its own.
+    """
+
+    registry: Literal["pypi", "npm"]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9][A-Za-z0-9.+-]*$")]
+    sha256: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...], Meta(min_length=1)
+    ]
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a local image is made of.
 
     Attributes:
         packages: Debian packages, beside the essential ones.
+        archives: What Debian has not, unpacked after the packages are there.
         commands: Shell lines run as root inside the image's root directory afterwards.
         size_mb: The image's size as measured, in MB; large ones are built first.
     """
 
     packages: tuple[str, ...]
+    archives: tuple[Archive, ...] = ()
     commands: tuple[str, ...] = ()
     size_mb: int = 300
 

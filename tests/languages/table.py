@@ -16,6 +16,9 @@ DIFFERS = {
     "go": {"crash": ("exit 2", "Go catches it and prints a trace")},
     "groovy": JVM,
     "java": JVM,
+    "kotlin": JVM,
+    "nix": {"hello": ("prints '\"hello\"'", "a value shows as Nix writes it")},
+    "scala": {"crash": ("exit 134", "the Java VM catches it, its script tells the code")},
     "ruby": {"crash": ("SIGABRT", "Ruby catches it")},
 }
 """What a check of a language finds in place of ``yes``, exactly, and why."""
@@ -27,14 +30,10 @@ UNBUILT = {
     "fsharp": "Debian has no F# compiler any more",
     "hare": "not in this Debian release",
     "idris": "not in this Debian release",
-    "julia": "not in this Debian release",
-    "kotlin": "no recipe yet; Debian has 1.3.31",
+    "julia": "not in this Debian release; PyPI has only what fetches it from elsewhere",
     "mercury": "not in this Debian release",
-    "nix": "no recipe yet; Debian has 2.8",
     "sac": "only from its authors",
-    "scala": "no recipe yet; Debian has 2.11.12",
     "swift": "its toolchain is in none of Debian, PyPI and npm",
-    "zig": "no recipe yet; PyPI has it as ziglang",
 }
 """Why a language has no local image."""
 

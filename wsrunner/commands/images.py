@@ -135,7 +135,10 @@ def images_pull(names: tuple[str, ...], *, everything: bool) -> None:
 @images_group.command("build")
 @_language_arguments
 def images_build(names: tuple[str, ...], *, everything: bool) -> None:
-    """Build local images of languages from Debian packages; --all: wherever that is possible."""
+    """Build local images of languages from Debian packages; --all: wherever that is possible.
+
+    Kotlin's and Zig's compilers are downloaded by npm and pip, as these are set up.
+    """
     import asyncio
 
     from wsrunner.images import progress, supply

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from wsrunner.engines.docker import images as docker_images
 from wsrunner.errors import EngineUnavailableError, SetupError
+from wsrunner.images import archives, supply
 from wsrunner.images import services as service_images
-from wsrunner.images import supply
 
 if TYPE_CHECKING:
     from wsrunner.images.progress import Progress
@@ -64,8 +64,10 @@ async def prepare(
                 f"no image for {names}; `wsrunner setup --with-deps {names}` pulls or builds them"
             )
 
-        async def tools() -> None:
-            await _build_tools(progress)
+        async def tools(languages: Sequence[Language]) -> None:
+            recipes = filter(None, map(catalogue.recipe, languages))
+            needed = (archive for recipe in recipes for archive in recipe.archives)
+            await _build_tools(progress, archives.missing_packages(needed))
 
         await supply.prepare(docker, catalogue, missing, progress, before_build=tools)
     return True
@@ -104,9 +106,11 @@ async def services(
     return {one.variable: one.local_image for one in known}
 
 
-async def _build_tools(progress: Progress) -> None:
-    if not shutil.which("mmdebstrap"):
-        await asyncio.to_thread(install, BUILD_PACKAGES, progress)
+async def _build_tools(progress: Progress, further: Sequence[str] = ()) -> None:
+    """Install what builds need, and these packages."""
+    missing = (*(() if shutil.which("mmdebstrap") else BUILD_PACKAGES), *further)
+    if missing:
+        await asyncio.to_thread(install, missing, progress)
 
 
 async def _engine(progress: Progress, *, with_deps: bool) -> bool:

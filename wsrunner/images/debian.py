@@ -17,22 +17,20 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from wsrunner.errors import SetupError
+from wsrunner.images import processes
 
 BASE_MAX_AGE_S = 24 * 3600.0
 """Older package lists may name packages that the mirror no longer has."""
-
-_LINE_MAX = 300
 
 # Documentation is a third of a base system, and nothing in a container reads it. Licences stay.
 _DPKG_OPTIONS = """\
@@ -248,6 +246,11 @@ class Debian:
         self._work.chmod(0o755)
         return self
 
+    @property
+    def downloads(self) -> Path:
+        """Where what does not come from Debian is kept."""
+        return self._cache / "downloads"
+
     async def __aexit__(self, *exc: object) -> None:
         shutil.rmtree(self._work, ignore_errors=True)
         os.close(self._lock)
@@ -258,6 +261,7 @@ class Debian:
         packages: Sequence[str],
         commands: Sequence[str],
         on_stage: Callable[[str], None],
+        unpacking: Sequence[str] = (),
     ) -> Path:
         """Make a tar file of a root file system; it lasts until the context is left.
 
@@ -266,21 +270,26 @@ class Debian:
             packages: Debian packages to install.
             commands: Shell lines to run in it as root afterwards.
             on_stage: Called with what is being done.
+            unpacking: Shell lines to run on this machine before those, with the root as ``$1``.
 
         Raises:
             SetupError: It failed; the message ends with mmdebstrap's last words.
 
         Cancelling is safe: the work is undone.
         """
+        hooks = [
+            *map(_customize, unpacking),
+            *(f'--customize-hook=chroot "$1" sh -ec {shlex.quote(line)}' for line in commands),
+        ]
         base, fresh = await self._base_system(None, on_stage)
         try:
-            return await self._from_base(base, name, packages, commands, on_stage)
+            return await self._from_base(base, name, packages, hooks, on_stage)
         except _DownloadError:
             if fresh:
                 raise
         # The kept lists may name packages that the mirror has replaced: once more with new ones.
         base, _ = await self._base_system(base, on_stage)
-        return await self._from_base(base, name, packages, commands, on_stage)
+        return await self._from_base(base, name, packages, hooks, on_stage)
 
     async def _base_system(
         self, stale: Path | None, on_stage: Callable[[str], None]
@@ -341,7 +350,7 @@ class Debian:
         base: Path,
         name: str,
         packages: Sequence[str],
-        commands: Sequence[str],
+        customize: Sequence[str],
         on_stage: Callable[[str], None],
     ) -> Path:
         target = self._work / f"{name}.tar"
@@ -354,7 +363,7 @@ class Debian:
             f"--setup-hook=mkdir -p {archives}partial",
             f"--setup-hook=find {kept} -name '*.deb' -exec cp -lt {archives} {{}} +",
             f"--customize-hook=find {archives} -name '*.deb' -exec cp -lnt {kept} {{}} +",
-            *(f'--customize-hook=chroot "$1" sh -ec {shlex.quote(line)}' for line in commands),
+            *customize,
             _customize(_STRIP),
         ]
         await self._mmdebstrap(
@@ -371,13 +380,13 @@ class Debian:
     async def _mmdebstrap(self, *arguments: str, on_stage: Callable[[str], None]) -> None:
         last: deque[str] = deque(maxlen=12)
         stage = ""
-        async with _process(
+        async with processes.running(
             "mmdebstrap", "--mode=root", *arguments, env={**os.environ, "TMPDIR": str(self._work)}
         ) as process:
             assert process.stderr is not None
             async for raw in process.stderr:
                 line = raw.decode(errors="replace").rstrip()
-                last.append(line[:_LINE_MAX])
+                last.append(line[: processes.LINE_MAX])
                 for words, shown in _STAGES.items():
                     if line.startswith(f"I: {words}"):
                         stage = shown
@@ -398,29 +407,3 @@ def _apt_network() -> str:
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
     lines = [line for line in dump.stdout.splitlines() if _APT_NETWORK.match(line)]
     return "".join(line + "\n" for line in lines if not line.endswith('"";'))
-
-
-@contextlib.asynccontextmanager
-async def _process(*command: str, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a command with its stderr piped; its whole process group ends with the context."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(10):
-                    await process.communicate()
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()

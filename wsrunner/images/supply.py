@@ -17,6 +17,7 @@ import msgspec
 from wsrunner.engines.docker import images as docker_images
 from wsrunner.engines.docker.images import Docker, LocalImage
 from wsrunner.errors import EngineUnavailableError, ImageMissingError, SetupError
+from wsrunner.images import archives
 from wsrunner.images.debian import Debian
 from wsrunner.images.services import Service
 from wsrunner.languages import Catalogue, Language, Recipe, image_base
@@ -108,7 +109,9 @@ def in_full(recipe: Recipe) -> Recipe:
 
 def recipe_id(recipe: Recipe) -> str:
     """Return a short name of what the recipe makes, kept as a label on the image."""
-    content = {"packages": recipe.packages, "commands": recipe.commands}
+    content: dict[str, object] = {"packages": recipe.packages, "commands": recipe.commands}
+    if recipe.archives:
+        content["archives"] = recipe.archives
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
 
 
@@ -285,7 +288,13 @@ async def _build(docker: Docker, debian: Debian, build: _Build, task: Task) -> N
     image, recipe = build.image, build.recipe
     result = "failed"
     try:
-        tar = await debian.root(image_base(image), recipe.packages, recipe.commands, task.stage)
+        unpacking = [
+            archives.unpacking(one, await archives.fetch(one, debian.downloads, task.stage))
+            for one in recipe.archives
+        ]
+        tar = await debian.root(
+            image_base(image), recipe.packages, recipe.commands, task.stage, unpacking
+        )
         size_bytes = tar.stat().st_size
         task.stage("importing")
         changes = (*build.changes, f"LABEL {RECIPE_LABEL}={recipe_id(recipe)}")
@@ -304,7 +313,7 @@ async def prepare(
     languages: Sequence[Language],
     progress: Progress,
     *,
-    before_build: Callable[[], Awaitable[None]],
+    before_build: Callable[[Sequence[Language]], Awaitable[None]],
 ) -> None:
     """Get an image for each language that has none: pull if a registry answers, else build.
 
@@ -313,7 +322,7 @@ async def prepare(
         catalogue: Has the recipes.
         languages: Those that need an image.
         progress: Where stages show.
-        before_build: Awaited before the first build; gets the tools for it.
+        before_build: Awaited before the first build, with those to build; gets the tools for it.
 
     Raises:
         SetupError: Some have none afterwards; the message says why.
@@ -332,5 +341,5 @@ async def prepare(
     else:
         progress.say(f"no registry answers for {missing[0].image}: building local images")
     if missing:
-        await before_build()
+        await before_build(missing)
         await build(docker, catalogue, missing, progress, only_missing=True)

@@ -1,0 +1,1 @@
+fun main() = println(System.`in`.bufferedReader().lineSequence().count())

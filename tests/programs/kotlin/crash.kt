@@ -1,0 +1,4 @@
+fun main() {
+    ProcessBuilder("sh", "-c", "kill -SEGV \$PPID").start().waitFor()
+    Thread.sleep(60000)
+}

@@ -1,0 +1,1 @@
+fun twice(n: Int) = 2 * n

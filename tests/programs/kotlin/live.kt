@@ -1,0 +1,5 @@
+fun main() {
+    println("one")
+    readLine()
+    println("two")
+}

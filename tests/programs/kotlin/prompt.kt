@@ -1,0 +1,5 @@
+fun main() {
+    print("number? ")
+    val number = readln().toInt()
+    println(number * number)
+}

@@ -1,0 +1,1 @@
+import ./tool.nix 21

@@ -1,0 +1,3 @@
+object Tool {
+  def twice(n: Int) = 2 * n
+}

@@ -1,0 +1,5 @@
+object Main extends App {
+  println("one")
+  scala.io.StdIn.readLine()
+  println("two")
+}
