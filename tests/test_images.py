@@ -1,6 +1,7 @@
 """Images: each required language's local one builds and runs its programs, with the real limits."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.docker_fixtures import REQUIRED, engine_images, image_of, program, start
 from tests.serving import docker
 from wsrunner import languages
+from wsrunner.commands import provision
 from wsrunner.engines.docker import images as docker_images
 from wsrunner.engines.docker.images import LocalImage, PullProgress
 from wsrunner.errors import EngineUnavailableError, SetupError
@@ -209,7 +211,7 @@ def test_a_language_s_build_names_its_users_and_is_then_up_to_date(monkeypatch, 
         async def __aexit__(self, *exc):
             pass
 
-        async def root(self, name, packages, commands, on_stage):
+        async def root(self, name, packages, commands, on_stage, unpacking):
             built[name] = commands
             tar = tmp_path / name
             tar.touch()
@@ -400,3 +402,28 @@ def test_what_mmdebstrap_said_last_is_in_the_error(monkeypatch, tmp_path):
         asyncio.run(make())
     assert stages == ["base system", "base system: reading package lists"]
     assert not list(Path(tmp_path, "wsrunner").glob("work-*"))
+
+
+def test_set_up_gets_the_client_of_a_registry_that_a_recipe_needs(monkeypatch):
+    asked = []
+
+    async def prepare(docker, catalogue, missing, progress, *, before_build):
+        await before_build(missing)
+
+    @contextlib.asynccontextmanager
+    async def engine():
+        yield None
+
+    async def nothing(*_, **__):
+        return {}
+
+    monkeypatch.setattr(supply, "prepare", prepare)
+    monkeypatch.setattr(supply, "engine", engine)
+    monkeypatch.setattr(docker_images, "images", nothing)
+    monkeypatch.setattr(provision, "_engine", nothing)
+    monkeypatch.setattr(provision, "install", lambda packages, progress: asked.append(packages))
+    monkeypatch.setattr(provision.shutil, "which", lambda name: None)
+    catalogue = languages.load()
+    chosen = supply.select(catalogue, ["kotlin"])
+    asyncio.run(provision.prepare(catalogue, chosen, Log(), with_deps=True))
+    assert asked == [("mmdebstrap", "npm")]

@@ -19,6 +19,7 @@ DIFFERS = {
     "kotlin": JVM,
     "nix": {"hello": ("prints '\"hello\"'", "a value shows as Nix writes it")},
     "scala": {"crash": ("exit 134", "the Java VM catches it, its script tells the code")},
+    "zig": {"crash": ("SIGABRT", "Zig catches it and prints a trace")},
     "ruby": {"crash": ("SIGABRT", "Ruby catches it")},
 }
 """What a check of a language finds in place of ``yes``, exactly, and why."""
@@ -60,8 +61,11 @@ TAIL = """
 - Erlang writes Latin-1 unless the program says `io:setopts([{encoding, unicode}])` (before OTP 26).
 - Go: files in the main file's folder are built together; packages in folders need a `go.mod`.
 - Java: sent as `code`, a public type names its file; the class that has `main` is started.
+- Kotlin, Scala: the object, class or file that has the one `main` is started, whatever it is called.
 - OCaml: `print_endline`, `read_line` and `%!` flush, nothing else does. Rust flushes at line ends; `print!` needs
   `std::io::stdout().flush()`.
+- Nix prints the value of the main file's expression; a program has neither input nor arguments, nor an exit code.
+- Zig is 0.15: a writer has the buffer that the program gives it, and shows what is flushed.
 """
 
 
