@@ -53,7 +53,12 @@ DEVIATIONS = {
     "java": {"file": "Main.java", "build": ("javac -d . {sources}",)},
     # The class that has main may be called anything.
     "kotlin": {
-        "build": ("kotlinc -Dkotlin.colors.enabled=false -include-runtime -d a.jar {sources}",),
+        "build": (
+            (
+                "kotlinc -J-XX:TieredStopAtLevel=1 -J-XX:+UseSerialGC -Dkotlin.colors.enabled=false "
+                "-include-runtime -d a.jar {sources}"
+            ),
+        ),
         "run": "java -jar a.jar",
     },
     "scala": {

@@ -1,5 +1,5 @@
 fun main() {
     println("one")
-    readLine()
+    readln()
     println("two")
 }
