@@ -15,11 +15,10 @@ from functools import partial
 
 import pytest
 
+from tests.docker_fixtures import absent
 from wsrunner.errors import SetupError
 from wsrunner.images import archives, supply
 from wsrunner.languages import Archive, Recipe
-
-NPM = pytest.mark.skipif(not shutil.which("npm"), reason="no npm here")
 
 
 def sha256(path):
@@ -125,8 +124,8 @@ def registry(tmp_path):
         thread.join()
 
 
-@NPM
 def test_npm_s_own_variables_say_which_registry_is_asked(tmp_path, registry, monkeypatch):
+    shutil.which("npm") or absent("npm")
     monkeypatch.setenv("npm_config_registry", registry)
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
     digest = hashlib.sha256(npm_package()).hexdigest()

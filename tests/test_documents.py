@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker_fixtures import absent
 from tests.talk import PATIENCE_S
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -21,7 +22,7 @@ EXAMPLES = [
 @pytest.mark.parametrize(("command", "shown"), EXAMPLES)
 def test_an_example_prints_what_the_document_shows(server, tmp_path, command, shown):
     if not shutil.which("curl"):
-        pytest.skip("curl")
+        absent("curl")
     done = subprocess.run(
         ["sh", "-c", command.replace("127.0.0.1:8001", server.address)],
         cwd=tmp_path,

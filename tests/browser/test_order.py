@@ -100,28 +100,3 @@ async def test_where_a_prompt_shows_late_the_page_says_so(open_page, site):
     await expect(note).to_be_visible()
     await play.choose("Ruby")
     await expect(note).to_be_hidden()
-
-
-@pytest.mark.parametrize("way", ["Type it", "Terminal"])
-async def test_what_the_page_says_of_a_late_prompt_is_so(open_page, site, images, bundle, way):
-    # The only language of the catalogue that is so; its image is too large for a test to ask for.
-    if "wsrunner/rust:debian" not in images:
-        pytest.skip("no image for rust")
-    play = await opened(open_page, site)
-    await play.choose("Rust")
-    await play.page.keyboard.press("Escape")
-    await play.page.get_by_role("radio", name=way).check()
-    await expect(play.page.locator("#live-note")).to_be_visible()
-    await play.run(
-        "use std::io::Write;\nfn ask() {\n  let mut name = String::new();\n"
-        "  std::io::stdin().read_line(&mut name).unwrap();\n}\nfn main() {\n"
-        '  println!("asking");\n  print!("late? ");\n  ask();\n'
-        '  print!("flushed? ");\n  std::io::stdout().flush().unwrap();\n  ask();\n}\n'
-    )
-    shown = play.log if way == "Type it" else play.page.locator(".xterm-rows")
-    await expect(shown).to_contain_text("asking")
-    assert "late?" not in await shown.inner_text()
-    await play.page.keyboard.type("Ada\n")
-    await expect(shown).to_contain_text("late? flushed?")
-    await play.page.keyboard.press("Enter")
-    await play.ended("exit code 0")

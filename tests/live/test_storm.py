@@ -1,7 +1,7 @@
 """Connections cut at every moment; ``python -m tests.live.storm`` does the same for longer."""
 
 from tests.live.storm import Storm
-from tests.live.test_replicas import redis, replicas  # noqa: F401 - fixtures
+from tests.live.test_kept_on_replicas import redis, replicas  # noqa: F401 - fixtures
 
 
 async def test_nothing_is_lost_or_doubled_on_one_server(start_server):
