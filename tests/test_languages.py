@@ -55,8 +55,8 @@ DEVIATIONS = {
     "kotlin": {
         "build": (
             (
-                "kotlinc -J-XX:TieredStopAtLevel=1 -J-XX:+UseSerialGC -Dkotlin.colors.enabled=false "
-                "-include-runtime -d a.jar {sources}"
+                "kotlinc -J-XX:TieredStopAtLevel=1 -J-XX:+UseSerialGC "
+                "-Dkotlin.colors.enabled=false -include-runtime -d a.jar {sources}"
             ),
         ),
         "run": "java -jar a.jar",
