@@ -296,6 +296,14 @@ def test_the_rest_service_s_errors(server, body, status, code):
 # All of them.
 
 
+def test_a_server_may_take_none_of_them(start_server):
+    server = start_server(no_adapters=True, warm_max=0)
+    for path in ("/run", "/api_v1/run", "/api/v2/execute"):
+        assert answered(post(server, path, {}), 404)["code"] == "not_found"
+    assert server.status("/api/v2/runtimes") == 404
+    assert answered(post(server, "/v1/run", {"language": "python", "code": ""}))["run"]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -10,11 +10,13 @@ from wsrunner import settings
 from wsrunner.errors import SetupError
 
 DECLARED = list(settings.declared())
-OTHER = {str: "other", int: 17, float: 3.5, bool: True, tuple: ("https://a.example",)}
+OTHER = {str: "other", int: 17, float: 3.5, tuple: ("https://a.example",)}
 
 
 def other(setting):
     """Return a valid value that is not the default."""
+    if setting.type is bool:
+        return not setting.default
     special = {"log_level": "debug", "memory_mb": 64, "uids": "70000-79999"}
     return special.get(setting.name, OTHER[setting.type])
 

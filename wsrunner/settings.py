@@ -80,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[Origin, ...],
         Meta(description="Further web origins that may connect, such as https://ide.example."),
     ] = ()
+    adapters: Annotated[
+        bool,
+        Meta(description="Take clients of docker-run, Piston and the REST service, too."),
+    ] = True
     open: Annotated[
         bool, Meta(description="Listen on an address other than loopback without a token.")
     ] = False

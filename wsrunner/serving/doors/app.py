@@ -90,14 +90,10 @@ class App:
 
 def _routes(desk: Desk) -> list[web.RouteDef]:
     runs = Runs(desk)
-    doors = (
-        Pages(static_dir()),
-        Lists(desk),
-        runs,
-        Rest(runs),
-        DockerRun(desk, runs),
-        Piston(desk, runs),
-    )
+    doors: list[Pages | Lists | Runs | Rest | DockerRun | Piston]
+    doors = [Pages(static_dir()), Lists(desk), runs]
+    if desk.settings.adapters:
+        doors += [Rest(runs), DockerRun(desk, runs), Piston(desk, runs)]
     routes = [route for door in doors for route in door.routes()]
     sockets = [MONITOR_PATH, RUN_PATH, f"{RUN_PATH}/{{language:.*}}"]
     routes += [web.get(path, _speaks_websocket) for path in sockets]
