@@ -74,6 +74,8 @@ ADAPTERS = {
         "serving.doors.docker_run",
         "serving.doors.exchange",
         "serving.doors.forms",
+        "serving.doors.hangup",
+        "serving.doors.kept",
         "serving.doors.lists",
         "serving.doors.pages",
         "serving.doors.piston",

@@ -6,6 +6,7 @@ import re
 from tests.http_talk import post
 from wsrunner import protocol
 from wsrunner.serving.doors import openapi
+from wsrunner.serving.doors.kept import RunState
 
 DOCUMENT = openapi.document()
 
@@ -31,7 +32,7 @@ def test_every_reference_leads_somewhere():
 
 def test_its_schemas_are_the_message_types():
     schemas = DOCUMENT["components"]["schemas"]
-    for kind in (protocol.RunRequest, protocol.Result, protocol.Error, protocol.Exit):
+    for kind in (protocol.RunRequest, protocol.Result, protocol.Error, RunState):
         fields = set(kind.__struct_encode_fields__)
         assert set(schemas[kind.__name__]["properties"]) - {"type"} == fields
     assert schemas["RunRequest"]["required"] == ["language"]
@@ -42,13 +43,13 @@ def test_the_server_shows_it_and_answers_all_its_paths(server):
     assert shown == json.loads(json.dumps(DOCUMENT))
     for path, operations in shown["paths"].items():
         asked = re.sub(r"\{\w+\}", "python", path)
+        kept = path.startswith("/v1/runs/")
         if "get" in operations:
-            assert server.status(asked) == 200
+            assert server.status(asked) == (404 if kept else 200)
         if "post" in operations:
-            assert post(server, asked, b"{", **{"Content-Type": "application/json"})[0] in {
-                200,
-                400,
-            }
+            answer = post(server, asked, b"{", **{"Content-Type": "application/json"})
+            assert answer[0] in ({404} if kept else {200, 400})
+            assert b"there is nothing at" not in answer[2]
 
 
 def test_its_example_runs(server):

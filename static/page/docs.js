@@ -9,7 +9,7 @@ const TOKEN = "token";
 const SHOWN_MAX = 200_000;
 const PLAIN_EXAMPLE = 'print("hello")\n';
 /** The messages that a reader looks for first. */
-const FIRST = ["RunRequest", "File", "Limits", "Result", "Exit", "Error"];
+const FIRST = ["RunRequest", "File", "Limits", "Result", "Exit", "RunState", "Error"];
 
 const token = /** @type {HTMLInputElement} */ ($("token"));
 
@@ -64,7 +64,7 @@ function form(path, method, operation) {
     body.spellcheck = false;
     made.append(labelled("Body", body));
   }
-  const kinds = Object.keys(operation.responses["200"].content);
+  const kinds = Object.keys(operation.responses["200"]?.content ?? {});
   const accept = kinds.length > 1 && element("select");
   if (accept) {
     accept.append(...kinds.map((name) => new Option(name)));
@@ -83,7 +83,7 @@ function form(path, method, operation) {
   const request = () => ({
     url: address(path, fields),
     method: method.toUpperCase(),
-    headers: { ...(kind && { "Content-Type": kind }), ...(accept && { Accept: accept.value }) },
+    headers: { ...inHeaders(fields), ...(kind && { "Content-Type": kind }), ...(accept && { Accept: accept.value }) },
     body: body ? body.value : undefined,
   });
   const refresh = () => { command.textContent = curl(request()); };
@@ -103,7 +103,7 @@ function field(parameter) {
   if (choices) input.append(...choices.map((choice) => new Option(choice)));
   if (parameter.required) {
     input.required = true;
-    input.value = "python";
+    if (name === "language") input.value = "python";
   }
   if (description) input.title = description;
   return { input, label: labelled(name, input) };
@@ -120,11 +120,16 @@ function address(path, fields) {
   const query = new URLSearchParams();
   for (const [{ name, in: where }, { input }] of fields) {
     if (where === "path") filled = filled.replace(`{${name}}`, encodeURIComponent(input.value));
-    else if (input.value) query.append(name, input.value);
+    else if (where === "query" && input.value) query.append(name, input.value);
   }
   const url = new URL(filled.slice(1), BASE);
   url.search = query.toString();
   return url;
+}
+
+function inHeaders(fields) {
+  const named = fields.filter(([{ in: where }]) => where === "header");
+  return Object.fromEntries(named.map(([{ name }, { input }]) => [name, input.value]));
 }
 
 /** Send a request and show its answer as it comes. */

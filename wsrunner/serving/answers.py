@@ -26,6 +26,7 @@ _STATUS = {
     "busy": 429,
     "rate_limited": 429,
     "queue_full": 503,
+    "kept_full": 503,
     "gate_unavailable": 503,
     "engine_unavailable": 503,
     "draining": 503,

@@ -15,8 +15,10 @@ from wsrunner.serving.access import HeaderValues
 from wsrunner.serving.desk import Desk
 
 PREFLIGHT_KEPT_S = 600
-_ALLOWED_HEADERS = "Accept, Authorization, Content-Type, X-Access-Token"
-_SHOWN_HEADERS = "Retry-After, Wsrunner-Run"
+_ALLOWED_HEADERS = (
+    "Accept, Authorization, Content-Type, Last-Event-ID, Prefer, Run-Key, X-Access-Token"
+)
+_SHOWN_HEADERS = "Location, Retry-After, Wsrunner-Run"
 
 
 def header_values(request: web.BaseRequest) -> HeaderValues:

@@ -5,11 +5,12 @@ Format: OpenAPI 3.1.0, with JSON Schemas (draft 2020-12) as msgspec writes them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from wsrunner import __version__, protocol
+from wsrunner.serving.doors.kept import RunState
 
 _REF = "#/components/schemas/{name}"
 _RUN_EXAMPLE = {"language": "python", "code": "print(input())", "stdin": "42\n"}
@@ -31,7 +32,8 @@ _FORM = {
 def document() -> dict[str, Any]:
     """Return the document that ``GET /v1/openapi.json`` shows."""
     _, schemas = msgspec.json.schema_components(
-        [protocol.RunRequest, protocol.Result, protocol.ServerMessage], ref_template=_REF
+        [protocol.RunRequest, protocol.Result, RunState, protocol.ServerMessage],
+        ref_template=_REF,
     )
     # The path says it.
     run = schemas["RunRequest"]
@@ -47,6 +49,7 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/run": {"post": _run()},
             "/v1/run/{language}": {"post": _run_plain()},
+            **_kept(),
             "/v1/languages": {"get": _read("The languages, and which images are there.")},
             "/healthz": {"get": _read("Whether the process serves.", open_to_all=True)},
             "/readyz": {"get": _read("Whether it could take a run now.", open_to_all=True)},
@@ -109,9 +112,62 @@ def _run() -> dict[str, Any]:
                 "content": _content("application/json", _ref("Result"))
                 | _content("text/event-stream", events)
                 | _content("application/x-ndjson", events),
-            }
+            },
+            "202": {
+                "description": "The run goes on by itself: asked with `Prefer: respond-async`, "
+                "`keep_s` or `once`. Its keys are secrets.",
+                "content": _content("application/json", _ref("Accepted")),
+            },
         }
         | _refusals(),
+    }
+
+
+def _kept() -> dict[str, Any]:
+    """Return what can be asked of a run that is kept."""
+    text = {"type": "string"}
+    known: list[dict[str, Any]] = [
+        {"name": "run", "in": "path", "required": True, "schema": text},
+        {"name": "Run-Key", "in": "header", "required": True, "schema": text},
+    ]
+    events = {"type": "string", "description": "The messages of the JSON protocol, one by one."}
+
+    def done(summary: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        operation = {
+            "summary": summary,
+            "parameters": known,
+            "responses": {"204": {"description": "Done."}} | _refusals(),
+        }
+        return operation | ({"requestBody": {"required": True, "content": body}} if body else {})
+
+    signal = {
+        "type": "object",
+        "required": ["signal"],
+        "properties": {"signal": {"enum": list(get_args(protocol.Signal))}},
+    }
+    raw = {"type": "string", "format": "binary"}
+    path = "/v1/runs/{run}"
+    return {
+        path: {
+            "get": {
+                "operationId": "showRun",
+                "summary": "How a kept run is, or its messages from `Last-Event-ID` on.",
+                "parameters": known,
+                "responses": {
+                    "200": {
+                        "description": "How it is.",
+                        "content": _content("application/json", _ref("RunState"))
+                        | _content("text/event-stream", events)
+                        | _content("application/x-ndjson", events),
+                    }
+                }
+                | _refusals(),
+            },
+            "delete": done("End a kept run."),
+        },
+        f"{path}/stdin": {"post": done("Pass the body to its stdin.", _content("text/plain", raw))},
+        f"{path}/eof": {"post": done("End its stdin.")},
+        f"{path}/signal": {"post": done("Send it a signal.", _content("application/json", signal))},
     }
 
 

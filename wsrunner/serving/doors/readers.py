@@ -22,6 +22,14 @@ from wsrunner.serving import wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.plain_session import outcome
 
+KEEP_ALIVE_S = 15.0
+"""How often something is sent to a client that hears nothing: proxies give up after 30 s or so."""
+# nginx hands on what comes only if it is told to.
+UNBUFFERED = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Accel-Buffering": "no",
+}
 BROKEN = frozenset({"engine_lost", "lease_lost", "draining"})
 """Ends that are no program's doing."""
 
@@ -46,17 +54,26 @@ async def carry(desk: Desk, job: Job, principal: Principal, reader: Waiter) -> N
 
     Cancelling ends the run and waits until nothing is left of it.
     """
-    try:
-        desk.rate.take(principal.client)
-    except WsrunnerError as exc:
-        desk.host.tell_refused(exc)
-        raise
+    count_run(desk, principal)
     reader.run = desk.registry.start(job, principal, reader)
     try:
         await reader.ended.wait()
     finally:
         if not reader.ended.is_set():
             await desk.registry.abandon([reader.run])
+
+
+def count_run(desk: Desk, principal: Principal) -> None:
+    """Count one run more of a client.
+
+    Raises:
+        RateLimitedError: It starts too many.
+    """
+    try:
+        desk.rate.take(principal.client)
+    except WsrunnerError as exc:
+        desk.host.tell_refused(exc)
+        raise
 
 
 class Gathered:
@@ -150,6 +167,24 @@ class Form(Protocol):
         ...
 
 
+def event_text(message: protocol.ServerMessage, number: int | UnsetType | None = None) -> bytes:
+    """Return a message as a server-sent event.
+
+    Args:
+        message: The message.
+        number: The event's; by default the message's own, if it has one.
+    """
+    name = type(message).__struct_config__.tag
+    number = getattr(message, "seq", UNSET) if number is None else number
+    head = f"event: {name}\n" if number is UNSET else f"event: {name}\nid: {number}\n"
+    return head.encode() + b"data: " + protocol.encode(message) + b"\n\n"
+
+
+def line_text(message: protocol.ServerMessage) -> bytes:
+    """Return a message as a line."""
+    return protocol.encode(message) + b"\n"
+
+
 class EventLines:
     """Server-sent events (WHATWG HTML, section 9.2): the socket's messages, one by one."""
 
@@ -161,10 +196,7 @@ class EventLines:
     def piece(self, event: Event, run: Run) -> bytes:
         """See `Form.piece`."""
         message = self._wording.message(event, run.run_id)
-        name = type(message).__struct_config__.tag
-        number = getattr(event, "seq", None)
-        head = f"event: {name}\n" if number is None else f"event: {name}\nid: {number}\n"
-        return head.encode() + b"data: " + protocol.encode(message) + b"\n\n"
+        return event_text(message, getattr(event, "seq", UNSET))
 
     def pause(self) -> bytes:
         """See `Form.pause`: a comment."""
@@ -181,7 +213,7 @@ class JsonLines:
 
     def piece(self, event: Event, run: Run) -> bytes:
         """See `Form.piece`."""
-        return protocol.encode(self._wording.message(event, run.run_id)) + b"\n"
+        return line_text(self._wording.message(event, run.run_id))
 
     def pause(self) -> bytes:
         """See `Form.pause`."""

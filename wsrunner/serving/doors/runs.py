@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import msgspec
@@ -20,9 +20,13 @@ from wsrunner.serving import answers, wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.asking import allow_origin, asker
 from wsrunner.serving.doors.body import RequestError, check_kind, no_continue, read_body
-from wsrunner.serving.doors.exchange import Exchange, response_of
+from wsrunner.serving.doors.exchange import response_of
 from wsrunner.serving.doors.forms import FORM, request_of_form
+from wsrunner.serving.doors.hangup import carrying
+from wsrunner.serving.doors.kept import KeptRuns, wants_async
 from wsrunner.serving.doors.readers import (
+    KEEP_ALIVE_S,
+    UNBUFFERED,
     EventLines,
     Form,
     Gathered,
@@ -35,13 +39,8 @@ from wsrunner.serving.paths import RUN_PATH
 from wsrunner.units import KIB
 
 JSON = "application/json"
-KEEP_ALIVE_S = 15.0
-"""How often something is sent to a client that hears nothing: proxies give up after 30 s or so."""
 GATHERED_MAX_KB = 4096
 """Output of a run that is answered at once: it is kept until the end, by every run in a slot."""
-_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# nginx hands on what comes only if it is told to.
-_UNBUFFERED = _STREAM_HEADERS | {"X-Accel-Buffering": "no"}
 _PLAIN_QUERY = frozenset({"status", "stdin", "arg"})
 
 
@@ -54,22 +53,22 @@ class Runs:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._kept = KeptRuns(desk)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is asked for, and how it is answered."""
         return [
             web.post(RUN_PATH, self.run, expect_handler=no_continue),
             web.post(f"{RUN_PATH}/{{language:.*}}", self.run_plain, expect_handler=no_continue),
+            *self._kept.routes(),
         ]
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Run what the body says."""
         async with self.place(request) as principal:
             asked = await self._asked(request)
-            if asked.is_kept:
-                raise BadMessageError(
-                    "a run is kept for who comes back over a socket: WS /v1/run", path="$.keep_s"
-                )
+            if asked.is_kept or wants_async(request):
+                return await self._kept.begin(request, asked, principal)
             # Nobody can send more of it.
             job = wire.job_of(msgspec.structs.replace(asked, stdin=asked.stdin or ""))
             form = _chosen_form(request, asked)
@@ -135,7 +134,7 @@ class Runs:
         """
         gathered = Gathered()
         job = self._bounded(job)
-        with _carrying(request):
+        with carrying(request):
             await carry(self._desk, job, principal, gathered)
         return gathered
 
@@ -151,11 +150,11 @@ class Runs:
     async def _stream(
         self, request: web.Request, job: Job, principal: Principal, form: Form
     ) -> web.StreamResponse:
-        headers = _UNBUFFERED | allow_origin(self._desk, request)
+        headers = UNBUFFERED | allow_origin(self._desk, request)
         reader = Streamed(request, form, headers)
         pauses = asyncio.create_task(_keep_alive(reader))
         try:
-            with _carrying(request):
+            with carrying(request):
                 await carry(self._desk, job, principal, reader)
         finally:
             pauses.cancel()
@@ -167,25 +166,6 @@ class Runs:
             # Without its last chunk the client knows that something is missing.
             request.transport.close()
         return reader.response
-
-
-@contextlib.contextmanager
-def _carrying(request: web.Request) -> Iterator[None]:
-    """Take the client's closing, of its half too, for hanging up during the block.
-
-    Raises:
-        RequestError: It has closed already.
-    """
-    exchange = request.protocol
-    assert isinstance(exchange, Exchange)
-    if exchange.half_closed:
-        raise RequestError(
-            400,
-            "bad_request",
-            "the client has closed its half of the connection; keep it open, as closing cancels",
-        )
-    with exchange.carrying():
-        yield
 
 
 async def _keep_alive(reader: Streamed) -> None:

@@ -1,0 +1,275 @@
+"""Kept runs over HTTP: begun with 202, then asked for, read on, driven and cancelled by their key.
+
+Owns ``/v1/runs/{run}``. A client that hangs up leaves the run as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from wsrunner import protocol
+from wsrunner.engines.base import STDERR
+from wsrunner.errors import BadMessageError
+from wsrunner.live.journal import Cursor, Entry, Gap
+from wsrunner.live.show import Item, Seat
+from wsrunner.runs.events import Exit, Output, Refused
+from wsrunner.runs.job import Principal
+from wsrunner.serving import answers, wire
+from wsrunner.serving.desk import Desk
+from wsrunner.serving.doors.asking import allow_origin, asker
+from wsrunner.serving.doors.body import no_continue, read_body
+from wsrunner.serving.doors.exchange import response_of
+from wsrunner.serving.doors.hangup import carrying
+from wsrunner.serving.doors.readers import (
+    KEEP_ALIVE_S,
+    UNBUFFERED,
+    count_run,
+    event_text,
+    line_text,
+)
+from wsrunner.units import KIB
+
+RUNS_PATH = "/v1/runs"
+KEY_HEADER = "Run-Key"
+DRIVER = "http"
+"""Whose stdin all requests send: it is one, however many connections carry it."""
+
+Encode = Callable[[protocol.ServerMessage], bytes]
+ENCODINGS: dict[str, Encode] = {
+    "text/event-stream": event_text,
+    "application/x-ndjson": line_text,
+}
+
+
+class RunState(msgspec.Struct, kw_only=True, frozen=True):
+    """A kept run at one moment.
+
+    Attributes:
+        stage: Where it is, or ended.
+        stdout: What is there of it; `stdout_base64` in its place where it is not UTF-8.
+        stderr: Likewise.
+        missed_bytes: Output that is not there any more.
+        position: Its place in the queue; left out where it does not wait.
+        exit: How it ended; left out while it goes on.
+    """
+
+    run: str
+    stage: protocol.Stage
+    stdout: str | UnsetType = UNSET
+    stdout_base64: str | UnsetType = UNSET
+    stderr: str | UnsetType = UNSET
+    stderr_base64: str | UnsetType = UNSET
+    missed_bytes: int = 0
+    position: int | UnsetType = UNSET
+    exit: protocol.Exit | UnsetType = UNSET
+
+
+class _Signal(msgspec.Struct, forbid_unknown_fields=True):
+    signal: protocol.Signal
+
+
+_signal_decoder = msgspec.json.Decoder(_Signal)
+
+
+def wants_async(request: web.Request) -> bool:
+    """Whether the client would have its answer at once (RFC 7240 section 4.1)."""
+    preferred = ",".join(request.headers.getall("Prefer", ())).split(",")
+    return "respond-async" in [each.partition(";")[0].strip().lower() for each in preferred]
+
+
+class KeptRuns:
+    """Begins runs that are kept, and answers what is asked of them.
+
+    Args:
+        desk: Has the runs.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is asked for, and how it is answered."""
+        path = f"{RUNS_PATH}/{{run}}"
+        return [
+            web.get(path, self.show),
+            web.delete(path, self.cancel),
+            web.post(f"{path}/stdin", self.stdin, expect_handler=no_continue),
+            web.post(f"{path}/eof", self.eof, expect_handler=no_continue),
+            web.post(f"{path}/signal", self.signal, expect_handler=no_continue),
+        ]
+
+    async def begin(
+        self, request: web.Request, asked: protocol.RunRequest, principal: Principal
+    ) -> web.StreamResponse:
+        """Start a run that goes on without its client; answers once it is accepted."""
+        # Its client has gone by then: with 0 seconds it would not outlive this answer.
+        keep_s = self._desk.settings.keep_s if asked.keep_s is UNSET else asked.keep_s
+        count_run(self._desk, principal)
+        once = None if asked.once is UNSET else asked.once
+        with carrying(request):
+            seat = await self._desk.house.begin(
+                wire.job_of(asked), principal, keep_s=keep_s, once=once
+            )
+            try:
+                _refuse(await seat.next())
+            finally:
+                seat.leave()
+        record = seat.show.record
+        accepted = protocol.Accepted(
+            id=asked.id, run=record.run_id, drive=record.drive, view=record.view
+        )
+        response = response_of(answers.json(202, accepted))
+        response.headers["Location"] = f"{RUNS_PATH}/{record.run_id}"
+        if wants_async(request):
+            response.headers["Preference-Applied"] = "respond-async"
+        return response
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """Say how a run is, or tell of it from where the client has left it."""
+        kinds = ",".join(request.headers.getall("Accept", ())).split(",")
+        named = [each.partition(";")[0].strip().lower() for each in kinds]
+        kind = next((each for each in named if each in ENCODINGS), None)
+        async with self._seat(request, after=_after(request)) as seat:
+            if kind is None:
+                return response_of(answers.json(200, _state(seat)))
+            return await self._tell(request, seat, kind)
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """End a run."""
+        async with self._seat(request) as seat:
+            seat.cancel()
+        return web.Response(status=204)
+
+    async def stdin(self, request: web.Request) -> web.StreamResponse:
+        """Pass a body to the program's stdin."""
+        async with self._seat(request) as seat:
+            max_bytes = self._desk.settings.message_kb * KIB
+            seat.stdin(
+                await read_body(request, max_bytes, self._desk.inlet), _number(request, "at")
+            )
+        return web.Response(status=204)
+
+    async def eof(self, request: web.Request) -> web.StreamResponse:
+        """End the program's stdin."""
+        async with self._seat(request) as seat:
+            seat.eof()
+        return web.Response(status=204)
+
+    async def signal(self, request: web.Request) -> web.StreamResponse:
+        """Send the program a signal."""
+        async with self._seat(request) as seat:
+            body = await read_body(request, KIB, self._desk.inlet)
+            seat.signal(protocol.decode_as(body, _signal_decoder, KIB).signal)
+        return web.Response(status=204)
+
+    @contextlib.asynccontextmanager
+    async def _seat(self, request: web.Request, *, after: int = 0) -> AsyncIterator[Seat]:
+        """Attach the client to the run of the path, by its key, for the length of the block.
+
+        Raises:
+            AccessError: It may not.
+            NoSuchRunError: There is none, or the key is not one of its keys.
+        """
+        if request.method != "GET":
+            allow_origin(self._desk, request)
+        leave = self._desk.seats.take(asker(self._desk, request).client)
+        try:
+            key = request.headers.get(KEY_HEADER, "")
+            run_id = request.match_info["run"]
+            seat = await self._desk.house.attach(run_id, key, after=after, name=DRIVER)
+            try:
+                yield seat
+            finally:
+                seat.leave()
+        finally:
+            leave()
+
+    async def _tell(self, request: web.Request, seat: Seat, kind: str) -> web.StreamResponse:
+        """Write what happens until the run ends, or the client goes."""
+        headers = UNBUFFERED | allow_origin(self._desk, request) | {"Content-Type": kind}
+        response = web.StreamResponse(headers=headers)
+        with carrying(request):
+            await response.prepare(request)
+            while True:
+                try:
+                    async with asyncio.timeout(KEEP_ALIVE_S):
+                        items = await seat.next()
+                except TimeoutError:
+                    await response.write(b":\n\n" if ENCODINGS[kind] is event_text else b"")
+                    continue
+                for item in items:
+                    message = wire.kept_message(item, UNSET, seat.show.record.run_id)
+                    await response.write(ENCODINGS[kind](message))
+                if not items or any(map(_is_end, items)):
+                    return response
+
+
+def _is_end(item: Item) -> bool:
+    return isinstance(item, Entry) and isinstance(item.event, Exit | Refused)
+
+
+def _refuse(items: list[Item]) -> None:
+    """Raise what a run was refused for, if it was."""
+    for item in items:
+        if isinstance(item, Entry) and isinstance(item.event, Refused):
+            raise item.event.error
+
+
+def _after(request: web.Request) -> int:
+    """Return the number of the last event that the client has."""
+    last = request.headers.get("Last-Event-ID")
+    if last is None:
+        return _number(request, "after") or 0
+    if not last.isdecimal() or len(last) > 16:  # noqa: PLR2004 - below 2^53
+        raise BadMessageError(f"Last-Event-ID is {last[:100]!r}, which is no number")
+    return int(last)
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    """Return a number of the query, which knows nothing else."""
+    if unknown := set(request.query) - {name}:
+        raise BadMessageError(f"unknown in the query: {min(unknown)[:100]!r}; known: {name}")
+    value = request.query.get(name)
+    if value is None:
+        return None
+    if not value.isdecimal() or len(value) > 16:  # noqa: PLR2004 - below 2^53
+        raise BadMessageError(f"{name} is {value[:100]!r}, which is no number")
+    return int(value)
+
+
+def _state(seat: Seat) -> RunState:
+    """Return how a run is.
+
+    Raises:
+        WsrunnerError: It was refused.
+    """
+    show = seat.show
+    items = Cursor(show.journal, 0).take(sys.maxsize)
+    _refuse(list(items))
+    streams: dict[bool, list[bytes]] = {False: [], True: []}
+    missed = 0
+    ended: protocol.Exit | UnsetType = UNSET
+    run_id = show.record.run_id
+    for item in items:
+        if isinstance(item, Gap):
+            missed += item.missed_bytes or 0
+        elif isinstance(item.event, Output):
+            streams[item.event.stream == STDERR].append(item.event.data)
+        elif isinstance(item.event, Exit):
+            ended = wire.exit_message(item.event, UNSET, run_id, item.seq)
+    return RunState(
+        run=run_id,
+        stage=show.stage,
+        **wire.named_payload("stdout", b"".join(streams[False])),
+        **wire.named_payload("stderr", b"".join(streams[True])),
+        missed_bytes=missed,
+        position=UNSET if show.queued is None else show.queued.position,
+        exit=ended,
+    )
