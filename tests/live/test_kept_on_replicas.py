@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from tests import test_http_kept as http
 from tests.gates.servers import RedisServer
 from tests.live.test_kept import GO_ON, attach, begin, hear_all, seqs, text
+from tests.serving import until
 
 LEASE_S = 20
 SHORT_LEASE_S = 3
@@ -192,3 +194,19 @@ async def test_a_server_that_stops_leaves_its_journals_to_the_others(replicas):
         events = await hear_all(second)
     assert text(events) == "got one\n"
     assert events[-1]["reason"] == "draining"
+
+
+def test_a_run_over_http_is_asked_for_and_driven_on_another_server(replicas):
+    one, two = replicas(2)
+    accepted = http.begin(one, http.ECHO)
+    for server, text_ in ((two, b"one\n"), (one, b"two\n"), (two, b"three\n")):
+        assert http.ask(server, "POST", accepted, "/stdin", text_)[0] == 204
+        shown = f"got {text_.decode()}"
+        until(lambda shown=shown: shown in http.state(one, accepted)["stdout"], shown)
+    assert http.ask(two, "POST", accepted, "/eof")[0] == 204
+    told = http.ended(two, accepted)
+    assert told["stdout"] == "got one\ngot two\ngot three\nover\n"
+    assert told == http.state(one, accepted)
+    accepted = http.begin(two, http.SLEEP)
+    assert http.ask(one, "DELETE", accepted)[0] == 204
+    assert http.ended(one, accepted)["exit"]["reason"] == "cancelled"
