@@ -35,6 +35,7 @@ WRONG_TOKENS = {
     "bare": {"Authorization": TOKEN},
     "subprotocol": {"Sec-WebSocket-Protocol": "wsrunner.v1, wsrunner.token.wrong"},
     "not ASCII": {"X-Access-Token": "é".encode()},
+    "not UTF-8": {"Authorization": b"Bearer \xff"},
 }
 
 

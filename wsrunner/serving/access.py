@@ -190,7 +190,11 @@ def _check(headers: HeaderValues, wanted: str) -> None:
         UnauthorizedError: None of the tokens is the one that is wanted, if one is.
     """
     expected = wanted.encode()
-    given = (hmac.compare_digest(token.encode(), expected) for token in _tokens(headers))
+    # Bytes that are no UTF-8 come as lone surrogates.
+    given = (
+        hmac.compare_digest(token.encode(errors="surrogateescape"), expected)
+        for token in _tokens(headers)
+    )
     if wanted and not any(given):
         raise UnauthorizedError
 
