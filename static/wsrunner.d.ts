@@ -76,7 +76,7 @@ export interface Gap {
   type: "gap";
   id: string;
   run: string;
-  /** The `seq` of what comes next. */
+  /** The `seq` from which it goes on. */
   next: number;
   /** All output before that. */
   before_bytes: number;

@@ -236,7 +236,7 @@ class Gap(_Event, tag="gap", kw_only=True, frozen=True):
     """Output of a kept run that is not there any more.
 
     Attributes:
-        next: `seq` of the message that comes next.
+        next: The `seq` from which it goes on.
         before_bytes: All output before that.
         missed_bytes: What of it this client did not get; null where the server can't know.
     """

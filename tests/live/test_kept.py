@@ -65,7 +65,7 @@ async def test_a_run_goes_on_without_its_socket_and_is_read_on_where_it_was_left
         await attach(late, accepted, "view")
         events = await hear_all(late)
         assert text(events) == "got one\ngot two\nover\n"
-        assert seqs(events) == list(range(1, 1 + len(seqs(events))))
+        assert seqs(events) == sorted(set(seqs(events)))
         # Who has all of it is told no second exit.
         await attach(late, accepted, "view", after=events[-1]["seq"])
         assert (await late.hear())["type"] == "detached"
@@ -111,11 +111,11 @@ async def test_stdin_that_is_sent_again_is_taken_once(server, once):
     async with server.talk() as second:
         attached = await attach(second, accepted, after=2, once=once)
         assert attached["stdin_bytes"] == 6
-        await second.say("stdin", data="one\ntwo\n", at=0)
         await second.say("stdin", data="o\n", at=9)
         error = await second.hear_error()
         assert (error["code"], error["path"]) == ("bad_message", "$.at")
-        assert "only 8 bytes have come" in error["message"]
+        assert "only 6 bytes have come" in error["message"]
+        await second.say("stdin", data="one\ntwo\n", at=0)
         # Another driver's bytes are not counted among these.
         async with server.talk() as other:
             await attach(other, accepted)
@@ -191,7 +191,7 @@ async def test_what_a_journal_does_not_hold_any_more_is_a_gap(start_server):
         late = await hear_all(driver)
         assert_whole_or_gap(late, 200_000)
         (gap,) = [event for event in late if event["type"] == "gap"]
-        assert gap["next"] == seqs(late)[0]
+        assert gap["next"] <= seqs(late)[0]
         assert gap["missed_bytes"] == gap["before_bytes"]
         assert text(late).endswith("000019999\n")
         # How much that is is not known where nobody knows what the client had.
@@ -207,8 +207,9 @@ def assert_whole_or_gap(events, output_bytes):
             assert event["missed_bytes"] == event["before_bytes"] - seen
             seen, expected = event["before_bytes"], event["next"] - 1
         elif "seq" in event:
-            expected += 1
-            assert event["seq"] == expected
+            # What several messages would say may come in one, for who views.
+            assert event["seq"] > expected
+            expected = event["seq"]
             seen += len(payload(event)) if event["type"] == "stdout" else 0
     assert seen == output_bytes
     assert [event["type"] for event in events].count("exit") == 1

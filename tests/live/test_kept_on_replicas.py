@@ -53,7 +53,7 @@ async def test_a_run_is_read_on_and_driven_from_another_server(replicas, once):
         await attach(late, accepted, "view")
         events = await hear_all(late)
     assert text(events) == "got one\ngot two\nover\n"
-    assert seqs(events) == list(range(1, 1 + len(seqs(events))))
+    assert seqs(events) == sorted(set(seqs(events)))
 
 
 async def test_signals_and_cancel_find_the_server_that_has_the_run(replicas):

@@ -38,6 +38,35 @@ class Entry(NamedTuple):
         return len(self.event.data) if isinstance(self.event, Output) else 0
 
 
+def joined(items: list[Gap | Entry], max_bytes: int) -> list[Gap | Entry]:
+    """Return the same with output of one stream that follows on itself in one entry.
+
+    Args:
+        items: In order.
+        max_bytes: What one entry may have then.
+    """
+    result: list[Gap | Entry] = []
+    parts: list[bytes] = []
+    for item in items:
+        last = result[-1] if result else None
+        if (
+            isinstance(last, Entry)
+            and isinstance(item, Entry)
+            and isinstance(last.event, Output)
+            and isinstance(item.event, Output)
+            and last.event.stream == item.event.stream
+            and sum(map(len, parts)) + len(item.event.data) <= max_bytes
+        ):
+            parts.append(item.event.data)
+            event = Output(item.seq, item.event.stream, b"".join(parts))
+            result[-1] = item._replace(event=event, before_bytes=last.before_bytes)
+        else:
+            result.append(item)
+            event_ = item.event if isinstance(item, Entry) else None
+            parts = [event_.data] if isinstance(event_, Output) else []
+    return result
+
+
 class Gap(NamedTuple):
     """What a reader can't have any more.
 

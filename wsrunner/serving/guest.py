@@ -165,11 +165,22 @@ class Guest:
                 if _is_end(item):
                     # The client may use the id again at once.
                     self._on_over(self)
-                await self._say(wire.kept_message(item, self.id, seat.show.record.run_id))
+                await self._outlet.send(self._words(item, seat), text=True)
                 if _is_end(item):
                     return
         self._on_over(self)
         await self._say(self._detached())
+
+    def _words(self, item: Item, seat: Seat) -> bytes:
+        """Return what is sent to tell of something; made once for those who view alike."""
+        show = seat.show
+
+        def make() -> bytes:
+            return protocol.encode(wire.kept_message(item, self.id, show.record.run_id))
+
+        if seat.role == "drive" or not isinstance(item, Entry):
+            return make()
+        return show.words((item.before_bytes, item.seq, self.id), make)
 
     def _detached(self) -> protocol.Detached:
         assert self._seat is not None
