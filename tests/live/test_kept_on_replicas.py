@@ -8,6 +8,8 @@ from tests import test_http_kept as http
 from tests.gates.servers import RedisServer
 from tests.live.test_kept import GO_ON, attach, begin, hear_all, seqs, text
 from tests.serving import until
+from tests.talk import PATIENCE_S
+from wsrunner.client import Client
 
 LEASE_S = 20
 SHORT_LEASE_S = 3
@@ -163,6 +165,30 @@ async def test_who_attaches_to_a_dead_server_s_run_hears_its_end_too(replicas):
         await attach(second, accepted)
         assert (await hear_all(second))[-1]["reason"] == "replica_lost"
     one.start()
+
+
+@pytest.mark.parametrize("keep_data", [True, False])
+async def test_stdin_from_another_server_survives_a_restart_of_redis(replicas, redis, keep_data):
+    one, two = replicas(2)
+    heard = b""
+    async with Client(one.url) as first, Client(two.url) as second:
+        run = await first.run("python", code=GO_ON, keep_s=60)
+        driving = await second.attach(run.keys.run, run.keys.drive)
+
+        async def drive():
+            for number in range(40):
+                await driving.stdin(f"{number}\n")
+                await asyncio.sleep(0.05)
+            await driving.eof()
+
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+            group.create_task(drive())
+            group.create_task(asyncio.to_thread(redis.restart, keep_data=keep_data))
+            async for output in driving:
+                heard += output.data
+        assert (await run.exit()).code == 0
+    expected = "".join(f"got {number}\n" for number in range(40)) + "over\n"
+    assert heard.decode() == expected
 
 
 @pytest.mark.parametrize("keep_data", [True, False])

@@ -133,6 +133,7 @@ class Exchange:
             return await self._store.claim(record, self._life_s)
         except GateUnavailableError:
             self._disowned.append(record)
+            self._filled.set()
             raise
 
     async def record(self, run_id: str) -> Record | None:

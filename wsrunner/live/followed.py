@@ -12,6 +12,7 @@ from collections.abc import Callable
 from wsrunner.errors import WsrunnerError
 from wsrunner.gates.replica import unavailable
 from wsrunner.live.journal import Lasting
+from wsrunner.live.lanes import missing
 from wsrunner.live.letters import Letter, error_of, unpack_event
 from wsrunner.live.show import Record, Seat, Show
 from wsrunner.runs.events import Exit, Queued
@@ -171,12 +172,14 @@ class Followed(Show):
 
     def stdin(self, seat: Seat, data: bytes, at: int | None) -> None:
         """See `Seat.stdin`; its place goes with it, so that a letter may come twice."""
-        begin = self._sent_bytes.get(seat.id, 0) if at is None else at
+        sent = self._sent_bytes.get(seat.id, 0)
+        if at is not None and at > sent:
+            raise missing(at, sent)
+        begin = sent if at is None else at
         for start in range(0, len(data), STDIN_LETTER_BYTES):
             piece = data[start : start + STDIN_LETTER_BYTES]
             self._post(seat, "stdin", number=begin + start, data=piece)
-        if begin <= self._sent_bytes.get(seat.id, 0):
-            self._sent_bytes[seat.id] = max(self._sent_bytes.get(seat.id, 0), begin + len(data))
+        self._sent_bytes[seat.id] = max(sent, begin + len(data))
 
     def eof(self, seat: Seat) -> None:
         """See `Seat.eof`."""

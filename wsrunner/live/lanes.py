@@ -12,6 +12,7 @@ from wsrunner.errors import BadMessageError, KeptFullError
 
 LANES_MAX = 256
 """Lanes that a run may have over its life; each is a few hundred bytes."""
+AT_PATH = "$.at"
 
 
 @dataclass(slots=True)
@@ -41,12 +42,16 @@ class Lane:
         if at is None:
             return data
         if at > self.taken_bytes:
-            raise BadMessageError(
-                f"stdin at byte {at}, but only {self.taken_bytes} bytes have come; send it again "
-                f"from there",
-                path="$.at",
-            )
+            raise missing(at, self.taken_bytes)
         return data[self.taken_bytes - at :]
+
+
+def missing(at: int, taken_bytes: int) -> BadMessageError:
+    """Return the error for stdin that does not follow on what has come."""
+    return BadMessageError(
+        f"stdin at byte {at}, but only {taken_bytes} bytes have come; send it again from there",
+        path=AT_PATH,
+    )
 
 
 class Lanes:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from wsrunner.errors import WsrunnerError
 from wsrunner.live.journal import Cursor
 from wsrunner.live.kept import Kept
+from wsrunner.live.lanes import AT_PATH
 from wsrunner.live.letters import Letter, error_letter
 
 SILENCE_S = 6.0
@@ -97,7 +98,12 @@ class Visitors:
         try:
             _carry_out(letter, visitor)
         except WsrunnerError as exc:
-            visitor.answer(error_letter(letter.run, letter.seat, exc))
+            if exc.path == AT_PATH:
+                # Its replica sends no such thing: letters were lost with Redis. Who comes anew
+                # hears how much of its stdin has come.
+                self._silent(visitor)
+            else:
+                visitor.answer(error_letter(letter.run, letter.seat, exc))
 
     def _join(self, letter: Letter) -> None:
         kept = self._find(letter.run)
@@ -128,6 +134,7 @@ class Visitors:
         visitor.silence = loop.call_later(SILENCE_S, self._silent, visitor)
 
     def _silent(self, visitor: Visitor) -> None:
+        """Give one up; it may come anew."""
         visitor.answer(Letter("gone", visitor.kept.record.run_id, visitor.id))
         self._part(visitor)
 
