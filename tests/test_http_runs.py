@@ -358,7 +358,6 @@ def test_a_plain_run_that_makes_no_sense_is_refused(server, path, status, code):
         (HELLO | {"args": "x"}, 400, "bad_message", "$.args"),
         (HELLO | {"limits": {"wall_s": "5"}}, 400, "bad_message", "$.limits.wall_s"),
         (HELLO | {"limits": {"wall_s": 1e9}}, 400, "limit_out_of_range", "$.limits.wall_s"),
-        (HELLO | {"keep_s": 5}, 400, "bad_message", "$.keep_s"),
         (HELLO | {"language": "pyton"}, 404, "unknown_language", "$.language"),
         (HELLO | {"args": ["x"] * 300}, 413, "too_large", "$.args"),
         (HELLO | {"code": "x" * 2_000_000}, 413, "too_large", None),

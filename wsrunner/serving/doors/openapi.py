@@ -38,9 +38,6 @@ def document() -> dict[str, Any]:
     # The path says it.
     run = schemas["RunRequest"]
     run["required"] = [name for name in run["required"] if name != "type"]
-    # For who comes back over a socket.
-    for name in ("keep_s", "once"):
-        del run["properties"][name]
     return {
         "openapi": "3.1.0",
         "info": {
