@@ -352,3 +352,57 @@ def test_the_table_says_what_was_found_and_not_what_was_hoped_for(catalogue):
 
 def test_every_language_without_a_recipe_says_why(catalogue):
     assert set(table.UNBUILT) == {one.id for one in catalogue if not one.local_image}
+
+
+# Commands that come up before their source.
+
+
+def start_of(language):
+    return languages.load().find(language).ahead
+
+
+@pytest.mark.parametrize(
+    ("language", "files", "served"),
+    [
+        ("python", {"main.py": b"1"}, True),
+        ("python", {"main.py": b"1", "lib.py": b"", "data/x.txt": b""}, True),
+        ("python", {"main.py": b"1", ".local/lib/python3.11/site-packages/x.pth": b""}, False),
+        ("javascript", {"main.js": b"1", "lib.js": b""}, True),
+        ("javascript", {"main.js": b"1", "package.json": b"{}"}, False),
+        ("groovy", {"main.groovy": b"1", "A.groovy": b""}, False),
+        ("c", {"main.c": b"", "a.h": b""}, True),
+    ],
+)
+def test_files_that_a_tool_looks_for_at_its_start_must_be_there_first(language, files, served):
+    assert start_of(language).serves(files) is served
+
+
+@pytest.mark.parametrize(
+    ("source", "served"),
+    [
+        ("print(1)", True),
+        ("# -*- coding: utf-8 -*-\n", True),
+        ("# coding=utf-8\n", True),
+        ("# -*- coding: latin-1 -*-\n", False),
+        ("#!/usr/bin/python\n# vim: set fileencoding=iso-8859-15 :\n", False),
+        ("#!/usr/bin/python\r# coding: cp1252\r", False),
+        ("\ufeff# coding: latin-1\n", False),
+        ("1\n\n# coding: latin-1\n", True),
+    ],
+)
+def test_python_must_seek_back_for_another_encoding(source, served):
+    assert start_of("python").serves({"main.py": source.encode()}) is served
+
+
+def test_an_image_of_the_operators_own_starts_nothing_ahead_unless_its_entry_says_so(tmp_path):
+    file = tmp_path / "languages.toml"
+    file.write_text(
+        '[language.python]\nimage = "mine:1"\n'
+        '[language.php]\nimage = "mine:2"\nahead = { way = "fifo", memory_mb = 9 }\n'
+    )
+    catalogue = languages.load(file)
+    assert catalogue.find("python").ahead is None
+    assert catalogue.find("php").ahead.memory_mb == 9
+    file.write_text('[language.php]\nahead = { way = "fifo", memory_mb = 9, unless = "(" }\n')
+    with pytest.raises(SetupError, match=r"php: ahead\.unless: '\('"):
+        languages.load(file)

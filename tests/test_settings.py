@@ -17,7 +17,7 @@ def other(setting):
     """Return a valid value that is not the default."""
     if setting.type is bool:
         return not setting.default
-    special = {"log_level": "debug", "memory_mb": 64, "uids": "70000-79999"}
+    special = {"log_level": "debug", "memory_mb": 64, "uids": "70000-79999", "ahead": "all"}
     return special.get(setting.name, OTHER[setting.type])
 
 

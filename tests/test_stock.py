@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from wsrunner.engines.base import Box
+from wsrunner.engines.base import Ahead, Box
 from wsrunner.runs.stock import DEMAND_WINDOW_S, MAX_AGE_S, Decision, Spare, Stock
 
 PYTHON = Box(image="python", tty=False, memory_bytes=1, pids=1, cpus=1, disk_bytes=1)
@@ -128,3 +128,29 @@ def test_its_state_reads_well():
     stock = Stock(most=10)
     add(stock, PYTHON, 0.0, took_s=0.6)
     assert repr(stock) == "<stock python 1; start takes 200 ms>"
+
+
+MIB = 2**20
+STARTED = Ahead("main.py", "run", "python main.py", (), 30, memory_bytes=40 * MIB)
+READY = replace(PYTHON, ahead=STARTED)
+OTHER = replace(PYTHON, ahead=replace(STARTED, file="other.py"))
+
+
+def test_what_a_container_has_started_counts_in_the_memory_that_spares_may_take():
+    stock = Stock(most=10, memory_bytes=100 * MIB)
+    stock.floors = {READY: 3, RUBY: 3}
+    # 8 MiB each, and 40 MiB for what is started.
+    assert stock.wanted(0.0) == {READY: 1, RUBY: 3}
+    stock = Stock(most=10, memory_bytes=40 * MIB)
+    stock.floors = {READY: 3, RUBY: 3}
+    assert stock.wanted(0.0) == {READY: 0, RUBY: 3}
+
+
+def test_a_spare_that_has_started_something_else_serves_where_there_is_no_other():
+    stock = Stock(most=10)
+    own, bare, other = (add(stock, box, 0.0) for box in (READY, PYTHON, OTHER))
+    ruby = add(stock, RUBY, 0.0)
+    assert stock.take(READY, 1.0).container is own
+    assert {stock.take(READY, 1.0).container for _ in range(2)} == {bare, other}
+    assert stock.take(READY, 1.0) is None
+    assert stock.take(RUBY, 1.0).container is ruby

@@ -11,6 +11,7 @@ import shlex
 import tomllib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -89,6 +90,31 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size_mb: int = 300
 
 
+class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a language's first command can come up before its main file is there.
+
+    Attributes:
+        way: ``fifo``: it opens the main file, reads it from beginning to end, and needs no seek.
+        memory_mb: What it keeps while it waits, in MB.
+        cpu_s: CPU seconds that it may take to come up, where that is more than a moment.
+        unless: A regular expression; a main file in which it is found can't be served so.
+        not_with: Patterns of further files that it looks for before it opens the main file.
+    """
+
+    way: Literal["fifo"]
+    memory_mb: Annotated[int, Meta(ge=1)]
+    cpu_s: Annotated[int, Meta(ge=0)] = 0
+    unless: str = ""
+    not_with: tuple[str, ...] = ()
+
+    def serves(self, files: Mapping[str, bytes]) -> bool:
+        """Whether a program of these files, the main file first, can be served."""
+        main, *others = files
+        if any(fnmatchcase(name, pattern) for name in others for pattern in self.not_with):
+            return False
+        return not (self.unless and re.search(self.unless.encode(), files[main]))
+
+
 class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One language; `build`, `run` and `run_live` are templates, see ``languages.toml``.
 
@@ -109,6 +135,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             the program reads; ``lines`` for lines alone; ``flushed`` for what it flushes itself.
         env: Environment variables for build and run.
         version: Shell line that prints the toolchain's version.
+        ahead: How its first command can be started ahead, None if it can't.
         local_image: The image `wsrunner images build` makes for it; empty if there is no recipe.
     """
 
@@ -127,6 +154,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     live: Literal["prompts", "lines", "flushed"] = "prompts"
     env: dict[Variable, str] = {}
     version: str = ""
+    ahead: Start | None = None
     local_image: str = ""
 
     @property
@@ -274,6 +302,8 @@ def load(path: str | Path | None = None) -> Catalogue:
         base = dict(merged.get(key, {"id": key, "name": key}))
         if "image" in table:
             base.pop("local_image", None)
+            # Nobody has tried it there.
+            base.pop("ahead", None)
         merged[key] = base | table
     languages = {
         key: _language(table, f"{path}: language {key}: " if key in given else "")
@@ -332,6 +362,8 @@ def _language(table: Mapping[str, Any], where: str) -> Language:
         reason, _, place = str(exc).partition(" - at ")
         shown = place.strip("`$.")
         raise SetupError(f"{where}{shown + ': ' if shown else ''}{reason}") from exc
+    if language.ahead is not None:
+        _check_pattern(language.ahead.unless, f"{where}ahead.unless")
     for key, words in _ALLOWED.items():
         allowed = words if language.naming else words - {"class"}
         value = getattr(language, key)
@@ -341,6 +373,13 @@ def _language(table: Mapping[str, Any], where: str) -> Language:
                 known = ", ".join(f"{{{word}}}" for word in sorted(allowed))
                 raise SetupError(f"{where}{key}: {{{wrong[0]}}} is none of {known}")
     return language
+
+
+def _check_pattern(pattern: str, where: str) -> None:
+    try:
+        re.compile(pattern.encode())
+    except re.error as exc:
+        raise SetupError(f"{where}: {pattern!r} is no regular expression: {exc}") from exc
 
 
 def _fill(line: str, words: Mapping[str, str]) -> str:

@@ -129,8 +129,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 16
     warm_memory_mb: Annotated[
         Annotated[int, Meta(ge=0, le=1_048_576)],
-        Meta(description="Memory that containers kept ready may take (8 MiB each), in MiB."),
+        Meta(
+            description="Memory that containers kept ready may take, in MiB: 8 each, and what the "
+            "program takes that one has started ahead."
+        ),
     ] = 512
+    ahead: Annotated[
+        Annotated[str, Meta(pattern=r"^(local|all|none)\Z")],
+        Meta(
+            description="In which images a container kept ready starts its language's interpreter "
+            "or compiler ahead of its run: local (those that wsrunner builds), all, or none."
+        ),
+    ] = "local"
     languages: Annotated[str, Meta(description="TOML file that adds or overrides languages.")] = ""
     wall_s: Annotated[
         Seconds, Meta(description="Longest time a run may take, builds included, in seconds.")

@@ -24,12 +24,18 @@ async def engine(request):
 def start(engine, request):
     """A function that starts a container; all are destroyed at the end."""
 
-    async def start(*, tty=False):
+    async def start(*, tty=False, ahead=None):
         image = "any"
         if isinstance(engine, DockerEngine):
             image = request.getfixturevalue("need")("bash")
         box = Box(
-            image=image, tty=tty, memory_bytes=128 * MIB, pids=32, cpus=1.0, disk_bytes=16 * MIB
+            image=image,
+            tty=tty,
+            memory_bytes=128 * MIB,
+            pids=32,
+            cpus=1.0,
+            disk_bytes=16 * MIB,
+            ahead=ahead,
         )
         return await engine.start(box)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wsrunner import languages
 from wsrunner.engines.base import STDERR, STDOUT, Ended, Frame
-from wsrunner.engines.dialogue.dialogue import Dialogue, first_process, stand_in
+from wsrunner.engines.dialogue.dialogue import READY, Dialogue, first_process, stand_in
 from wsrunner.errors import EngineUnavailableError
 
 READ_BYTES = 64 * 1024
@@ -31,6 +31,7 @@ class ProcessContainer:
 
     def __init__(self, box, folder):
         self._tty = box.tty
+        self._ahead = box.ahead
         self._folder = folder
         self._items = asyncio.Queue(AHEAD)
         self._open = 0
@@ -54,7 +55,7 @@ class ProcessContainer:
             pipe = asyncio.subprocess.PIPE
             ends = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
         self._process = await asyncio.create_subprocess_exec(
-            *first_process(tty=self._tty),
+            *first_process(tty=self._tty, ahead=self._ahead),
             **ends,
             env=environment,
             cwd=self._folder,
@@ -72,11 +73,12 @@ class ProcessContainer:
                 asyncio.streams.FlowControlMixin, os.fdopen(os.dup(master), "wb", 0)
             )
             self._pump(STDOUT, reader)
-            await self._items.get()  # the bootstrap has put the terminal into its mode
         else:
             self._stdin = self._process.stdin.transport
             self._pump(STDOUT, self._process.stdout)
             self._pump(STDERR, self._process.stderr)
+        if self._tty or self._ahead is not None:
+            assert await self._items.get() == Frame(STDOUT, READY)
         return self
 
     def _pump(self, stream, reader):
@@ -105,7 +107,7 @@ class ProcessContainer:
         return self._stdin.get_write_buffer_size()
 
     def begin(self, plan):
-        self._dialogue = Dialogue(plan)
+        self._dialogue = Dialogue(plan, self._ahead)
         self.write(self._dialogue.request)
 
     def write(self, data):

@@ -17,6 +17,7 @@ from wsrunner.runs.job import Job, Limits, Principal
 from wsrunner.runs.observers import Observer
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
+from wsrunner.runs.stock import Stock
 from wsrunner.settings import Settings
 
 SOMEBODY = Principal("127.0.0.1")
@@ -85,7 +86,7 @@ async def house(slots=4, **settings):
     async with contextlib.AsyncExitStack() as stack:
         engine = await stack.enter_async_context(ProcessEngine())
         gate = await stack.enter_async_context(MemoryGate(slots, queue_max=100))
-        pool = await stack.enter_async_context(Pool(engine, most=0, floors=lambda _: {}))
+        pool = await stack.enter_async_context(Pool(engine, Stock(0), floors=lambda _: {}))
         registry = Registry(
             Host(
                 settings=Settings(**settings),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, Self
 
 STDOUT = 1
@@ -29,6 +29,32 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """A plan's first command, for a warm container to start before it has the plan.
+
+    It comes up and waits for its main file; a plan that begins with just that command then has it
+    go on, any other finds the container as if nothing had been started.
+
+    Attributes:
+        file: Name of the main file, which the command reads once from beginning to end.
+        stage: ``build`` or ``run``.
+        line: The command, one that needs no shell.
+        live_env: The catalogue's variables, as pairs.
+        cpu_s: CPU seconds that a plan must allow to be served.
+        start_cpu_s: CPU seconds that are allowed on top, for the start.
+        memory_bytes: What it keeps while it waits.
+    """
+
+    file: str
+    stage: str
+    line: str
+    live_env: tuple[tuple[str, str], ...]
+    cpu_s: float
+    start_cpu_s: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """What a container must be made of; equal boxes are interchangeable while they are warm.
 
@@ -39,6 +65,7 @@ class Box:
         pids: Limit of processes and threads.
         cpus: CPU quota in cores.
         disk_bytes: Size of the work directory's tmpfs.
+        ahead: What a warm one has started; None for nothing.
     """
 
     image: str
@@ -47,6 +74,12 @@ class Box:
     pids: int
     cpus: float
     disk_bytes: int
+    ahead: Ahead | None = None
+
+    @property
+    def bare(self) -> Box:
+        """The same with nothing started."""
+        return self if self.ahead is None else replace(self, ahead=None)
 
 
 class Ended(enum.Enum):
@@ -78,6 +111,7 @@ class Plan:
         cpu_s: CPU seconds that each process may use.
         window: (columns, rows) of a terminal run, else None.
         merge: Whether stderr is stdout, from the start.
+        ahead: Whether its files allow that its first command was started before they were there.
     """
 
     files: Mapping[str, bytes]
@@ -90,6 +124,7 @@ class Plan:
     env: Mapping[str, str] = field(default_factory=dict)
     window: tuple[int, int] | None = None
     merge: bool = False
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +298,8 @@ class Engine(Protocol):
 
     async def start(self, box: Box) -> Container:
         """Create, attach and start a container whose bootstrap waits for a request.
+
+        What the box has started ahead has come up by then, if it ever does.
 
         Raises:
             ImageMissingError: The engine has no such image.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wsrunner.engines.base import Box, Plan
+from wsrunner.engines.base import Ahead, Box, Plan
 from wsrunner.errors import ImageMissingError, LimitOutOfRangeError
 from wsrunner.languages import Catalogue, Language
 from wsrunner.runs.job import Job, Limits
@@ -91,10 +91,12 @@ def make_order(
         env=job.env,
         window=job.window,
         merge=job.merge,
+        ahead=language.ahead is not None and language.ahead.serves(files),
     )
+    ahead = None if job.window else _ahead(language, image, settings)
     return Order(
         language=language.id,
-        box=limits.box(image, tty=job.window is not None),
+        box=limits.box(image, tty=job.window is not None, ahead=ahead),
         plan=plan,
         stdin=job.stdin,
         output_max_bytes=limits.output_bytes,
@@ -111,7 +113,7 @@ class _Limits:
     cpus: float
     disk_bytes: int
 
-    def box(self, image: str, *, tty: bool) -> Box:
+    def box(self, image: str, *, tty: bool, ahead: Ahead | None) -> Box:
         return Box(
             image=image,
             tty=tty,
@@ -119,6 +121,7 @@ class _Limits:
             pids=self.pids,
             cpus=self.cpus,
             disk_bytes=self.disk_bytes,
+            ahead=ahead,
         )
 
 
@@ -161,9 +164,31 @@ def _shown(value: float) -> str:
     return f"{value:.12g}"
 
 
-def default_box(settings: Settings, image: str) -> Box:
+def default_box(settings: Settings, language: Language, image: str) -> Box:
     """Return the container of a job that asks for no limits of its own: the one to keep warm."""
-    return _limits(Limits(), settings).box(image, tty=False)
+    ahead = _ahead(language, image, settings)
+    return _limits(Limits(), settings).box(image, tty=False, ahead=ahead)
+
+
+def _ahead(language: Language, image: str, settings: Settings) -> Ahead | None:
+    """Return what a warm container of that image starts for a language, None for nothing."""
+    start = language.ahead
+    if start is None or settings.ahead == "none":
+        return None
+    if settings.ahead == "local" and language.local_image not in {"", image}:
+        return None
+    commands = language.commands()
+    if len(commands.build) > 1:
+        return None
+    return Ahead(
+        file=language.file,
+        stage="build" if commands.build else "run",
+        line=commands.build[0] if commands.build else commands.run,
+        live_env=tuple(language.env.items()),
+        cpu_s=settings.cpu_s,
+        start_cpu_s=start.cpu_s,
+        memory_bytes=start.memory_mb * MIB,
+    )
 
 
 def choose_image(language: Language, present: Mapping[str, str]) -> str:

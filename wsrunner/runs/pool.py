@@ -38,7 +38,7 @@ class Pool:
 
     Args:
         engine: Starts the containers.
-        most: Spare containers of all kinds together, at most; 0 for no warm ones.
+        stock: Says how many there should be.
         floors: Returns, for the images that are present (name → id), how many spare containers to
             keep of which kind whatever the demand.
 
@@ -50,11 +50,15 @@ class Pool:
     """
 
     def __init__(
-        self, engine: Engine, *, most: int, floors: Callable[[Mapping[str, str]], Mapping[Box, int]]
+        self,
+        engine: Engine,
+        stock: Stock,
+        *,
+        floors: Callable[[Mapping[str, str]], Mapping[Box, int]],
     ) -> None:
         self._engine = engine
         self._floors = floors
-        self._stock = Stock(most)
+        self._stock = stock
         self._look = asyncio.Event()
         self._refiller: asyncio.Task[None] | None = None
         self._cold_starts = 0
@@ -116,7 +120,8 @@ class Pool:
     async def _start_cold(self, box: Box) -> Container:
         self._cold_starts += 1
         try:
-            return await self._engine.start(box)
+            # What it has to start is started faster by its plan.
+            return await self._engine.start(box.bare)
         finally:
             self._cold_starts -= 1
 

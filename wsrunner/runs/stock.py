@@ -30,7 +30,8 @@ until it is full, as the next burst would empty it."""
 MAX_AGE_S = 3600.0
 """Older ones are replaced: a rebuilt kernel module, a leaked page, a stale mount end with them."""
 SPARE_BYTES = 8 * 2**20
-"""What one costs: 0.9 MB in its own cgroup and 2.6 MB in its shim were measured, doubled."""
+"""What one costs beside what it has started: 0.9 MB in its own cgroup and 2.6 MB in its shim were
+measured, doubled."""
 FIRST_START_S = 0.1
 
 
@@ -88,20 +89,22 @@ class Stock:
     """The spare containers, the demand for them, and what follows from both.
 
     Args:
-        most: Spare containers of all kinds together, at most.
+        most: Spare containers of all kinds together, at most; 0 for no warm ones.
+        memory_bytes: What they may take together.
 
     `floors` says how many are kept of a kind whatever the demand; set it when images change.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, memory_bytes: float = math.inf) -> None:
         self.floors: Mapping[Box, int] = {}
         self._most = most
+        self._memory_bytes = memory_bytes
         self._kinds: dict[Box, _Kind] = {}
         self._start_s = FIRST_START_S
 
     def __repr__(self) -> str:
         kinds = ", ".join(
-            f"{box.image}{' tty' * box.tty} {len(kind.spares)}"
+            f"{box.image}{' tty' * box.tty}{' +' * (box.ahead is not None)} {len(kind.spares)}"
             for box, kind in self._kinds.items()
             if kind.spares
         )
@@ -112,12 +115,17 @@ class Stock:
         return {box: len(kind.spares) for box, kind in self._kinds.items() if kind.spares}
 
     def take(self, box: Box, now_s: float) -> Spare | None:
-        """Count the demand and hand out the oldest spare of that kind that is alive."""
-        kind = self._kinds.setdefault(box, _Kind())
-        kind.count(now_s)
-        for index, spare in enumerate(kind.spares):
-            if spare.container.alive:
-                return kind.spares.pop(index)
+        """Count the demand and hand out the oldest spare of that kind that is alive.
+
+        Where there is none, one that differs only in what it has started serves as well as one with
+        nothing started.
+        """
+        self._kinds.setdefault(box, _Kind()).count(now_s)
+        for other in (box, *(each for each in self._kinds if each.bare == box.bare)):
+            spares = self._kinds[other].spares
+            for index, spare in enumerate(spares):
+                if spare.container.alive:
+                    return spares.pop(index)
         return None
 
     def add(self, box: Box, spare: Spare, took_s: float) -> None:
@@ -146,13 +154,16 @@ class Stock:
                 wishes[box] = 1 + math.ceil(arriving + math.sqrt(arriving))
         order = sorted({**self.floors, **wishes}, key=lambda box: -rates.get(box, 0.0))
         given = dict.fromkeys(order, 0)
-        left = self._most
+        left, left_bytes = self._most, self._memory_bytes
         for asked in (self.floors, wishes):
             for round_ in range(max(asked.values(), default=0)):
                 for box in order:
-                    if given[box] <= round_ < asked.get(box, 0) and left:
+                    cost_bytes = _cost_bytes(box)
+                    wanting = given[box] <= round_ < asked.get(box, 0)
+                    if wanting and left and cost_bytes <= left_bytes:
                         given[box] += 1
                         left -= 1
+                        left_bytes -= cost_bytes
         return given
 
     def decide(self, now_s: float, image_ids: Mapping[str, str]) -> Decision:
@@ -188,3 +199,7 @@ class Stock:
         start = min(missing, key=lambda box: have.get(box, 0), default=None)
         hurry = start is not None and have.get(start, 0) < LOW * wanted[start]
         return Decision(drop, start, hurry)
+
+
+def _cost_bytes(box: Box) -> int:
+    return SPARE_BYTES + (0 if box.ahead is None else box.ahead.memory_bytes)

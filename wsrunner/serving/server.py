@@ -33,7 +33,7 @@ from wsrunner.runs.host import Host
 from wsrunner.runs.order import default_box
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
-from wsrunner.runs.stock import MAX_AGE_S, SPARE_BYTES
+from wsrunner.runs.stock import MAX_AGE_S, Stock
 from wsrunner.serving.access import is_loopback
 from wsrunner.serving.port import Port, open_port
 from wsrunner.settings import Settings, exposed, uid_range
@@ -123,8 +123,8 @@ async def open_server(
         def floors(present: Mapping[str, str]) -> Mapping[Box, int]:
             return _warm_floors(warm, present, settings, catalogue)
 
-        most = min(settings.warm_max, settings.warm_memory_mb * MIB // SPARE_BYTES)
-        pool = await stack.enter_async_context(Pool(engine, most=most, floors=floors))
+        stock = Stock(settings.warm_max, settings.warm_memory_mb * MIB)
+        pool = await stack.enter_async_context(Pool(engine, stock, floors=floors))
         registry = Registry(
             Host(
                 settings=settings,
@@ -255,9 +255,10 @@ def _warm_floors(
     """Return how many containers to keep of each kind; languages may share an image."""
     floors: dict[Box, int] = {}
     for language_id, count in warm.items():
-        image = catalogue.find(language_id).choose(present)
+        language = catalogue.find(language_id)
+        image = language.choose(present)
         if image is not None and count:
-            box = default_box(settings, image)
+            box = default_box(settings, language, image)
             floors[box] = max(floors.get(box, 0), count)
     return floors
 

@@ -11,11 +11,13 @@ import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 
-from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
+from wsrunner.engines.base import STDERR, STDOUT, Ahead, BadReportError, Frame, Plan, Report
 from wsrunner.units import KIB, MIB
 
 INLINE_MAX_BYTES = 64 * KIB
 """Files up to this size travel inside the script; larger ones and those with NUL cost a `head`."""
+AHEAD_MAX_BYTES = 60 * KIB
+"""The largest source of a program that was started ahead: a pipe takes 64 KiB at once (pipe(7))."""
 SIGNAL_BASE = 128
 SIGNAL_MAX = 64
 CODE_MAX = 255
@@ -47,38 +49,28 @@ def new_mark() -> bytes:
     return b"\x1e" + secrets.token_hex(16).encode("ascii")
 
 
-def encode(plan: Plan, mark: bytes) -> bytes:
+def encode(plan: Plan, mark: bytes, ahead: Ahead | None = None) -> bytes:
     """Return the request as it goes to the bootstrap's stdin.
 
     Args:
         plan: What to do.
         mark: From `new_mark`; the same as is given to `Reports`.
+        ahead: What the bootstrap was told to start, as by `start_ahead`.
     """
-    quote = shlex.quote
-    script = [f"limits {max(1, math.ceil(plan.cpu_s))} {math.ceil(plan.wall_s) + 2}"]
-    raw: list[bytes] = []
-    made: set[str] = set()
-    for name, content in plan.files.items():
-        folder = name.rpartition("/")[0]
-        if folder and folder not in made:
-            made.add(folder)
-            script.append(f"mkdir -p -- {quote(folder)}")
-        target = quote("./" + name)
-        if len(content) <= INLINE_MAX_BYTES and (text := _as_text(content)) is not None:
-            script.append(f"printf %s {quote(text)} >{target}")
-        else:
-            script.append(f"put {target} {len(content)}")
-            raw.append(content)
+    script = [f"limits {_cpu_s(plan.cpu_s)} {math.ceil(plan.wall_s) + 2}"]
+    taken = ahead is not None and _takes(plan, ahead)
+    if ahead is not None and not taken:
+        script.append("drop same" if _begins_with(plan, ahead) else "drop")
+    lines, raw = _files(plan.files, ahead.file if taken and ahead else "")
+    script += lines
     if plan.window is not None:
         columns, rows = plan.window
         script.append(f"terminal {columns} {rows}")
     if plan.merge:
         script.append("merge=1")
-    exports = "".join(f"export {name}={quote(value)}; " for name, value in plan.live_env.items())
 
     def define(stage: str, line: str, args: Sequence[str] = ()) -> None:
-        command = _command(line, plan.env, args)
-        script.append(f"{stage}() {{ {exports}exec $reset{command}; }}")
+        script.append(_function(stage, _command(line, plan.env, args), plan.live_env))
 
     if len(plan.build) == 1 and _words(plan.build[0]):
         define("build", plan.build[0])
@@ -87,13 +79,73 @@ def encode(plan: Plan, mark: bytes) -> bytes:
     define("run", plan.run, plan.args)
     script.append("stage build build && stage run run" if plan.build else "stage run run")
     encoded = "\n".join(script).encode() + b"\n"
-    return b"%s%*d\n%s%s" % (
-        mark,
-        HEADER_BYTES - 1 - len(mark),
-        len(encoded),
-        encoded,
-        b"".join(raw),
+    return b"%s%*d\n%s%s" % (mark, HEADER_BYTES - 1 - len(mark), len(encoded), encoded, raw)
+
+
+def _files(files: Mapping[str, bytes], given: str) -> tuple[list[str], bytes]:
+    """Return the shell that writes the files, and what `put` takes of stdin for that.
+
+    Args:
+        files: By name.
+        given: The one that goes to the program that was started ahead as well.
+    """
+    quote = shlex.quote
+    script: list[str] = []
+    raw: list[bytes] = []
+    made: set[str] = set()
+    for name, content in files.items():
+        folder = name.rpartition("/")[0]
+        if folder and folder not in made:
+            made.add(folder)
+            script.append(f"mkdir -p -- {quote(folder)}")
+        target = quote("./" + name)
+        if name == given:
+            script.append(f'give {quote(content.decode())}; printf %s "$text" >{target}')
+        elif len(content) <= INLINE_MAX_BYTES and (text := _as_text(content)) is not None:
+            script.append(f"printf %s {quote(text)} >{target}")
+        else:
+            script.append(f"put {target} {len(content)}")
+            raw.append(content)
+    return script, b"".join(raw)
+
+
+def start_ahead(ahead: Ahead) -> str:
+    """Return the shell that tells the bootstrap what to start before its request."""
+    begin = _function("begin", _command(ahead.line, {}, ()), dict(ahead.live_env))
+    cpu_s = _cpu_s(ahead.cpu_s) + ahead.start_cpu_s
+    return f"{begin}; ahead {ahead.stage} {shlex.quote('./' + ahead.file)} {cpu_s}"
+
+
+def _takes(plan: Plan, ahead: Ahead) -> bool:
+    """Whether what was started is what the plan begins with, in all that the program can see."""
+    source = plan.files.get(ahead.file)
+    return (
+        plan.ahead
+        and _begins_with(plan, ahead)
+        and not (plan.env or plan.merge or plan.window)
+        and not (plan.args and ahead.stage == "run")
+        and tuple(plan.live_env.items()) == ahead.live_env
+        and plan.cpu_s == ahead.cpu_s
+        and source is not None
+        and len(source) <= AHEAD_MAX_BYTES
+        and _as_text(source) is not None
     )
+
+
+def _begins_with(plan: Plan, ahead: Ahead) -> bool:
+    if ahead.stage == "run":
+        return not plan.build and plan.run == ahead.line
+    # Another line is run by a shell, which is no program to come up.
+    return list(plan.build) == [ahead.line] and _words(ahead.line) is not None
+
+
+def _cpu_s(limit_s: float) -> int:
+    return max(1, math.ceil(limit_s))
+
+
+def _function(name: str, command: str, live_env: Mapping[str, str]) -> str:
+    exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in live_env.items())
+    return f"{name}() {{ {exports}exec $reset{command}; }}"
 
 
 def _command(line: str, env: Mapping[str, str], args: Sequence[str]) -> str:

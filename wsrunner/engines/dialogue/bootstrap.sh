@@ -2,16 +2,19 @@
 #
 # Run by bash where the image has it (all glot images do), else by sh, as `… -c BOOTSTRAP wsrunner MODE`
 # with MODE `pipes` or `tty`; needs head, mkdir, rm and sleep besides. In bash a stage gets a process
-# group of its own by job control; elsewhere setsid does it, where there is one.
+# group of its own by job control; elsewhere setsid does it, where there is one. A further word is
+# shell that starts a program ahead of its request (see `ahead`), which takes bash, pipes and mkfifo.
 #
 # Request on stdin:  MARK BYTES\n, padded to 45 bytes, then BYTES bytes of shell that call limits, put,
-#                    terminal and stage; what follows on stdin belongs to `put`, then to the program.
+#                    drop or give, terminal and stage; what follows on stdin belongs to `put`, then to
+#                    the program.
 # Report of a stage: MARK on stdout, and on stderr (with a terminal on its one stream, once)
 #                    MARK STAGE STATUS ENDED WALL_NS CPU_NS PEAK_BYTES OOM_KILLS\n
 #                    STATUS as the shell has it; ENDED is `exited` or `signaled`, which tells exit code
 #                    137 from SIGKILL; `-` stands for a figure that can't be told here.
-# With a terminal it prints R when it can take the request, and a report of a stage `ready` when the
-# program's input may come: before, the line discipline would treat it in the wrong mode.
+# With a terminal, or a program to start ahead, it prints \036R when it can take the request. With a
+# terminal it prints a report of a stage `ready` when the program's input may come: before, the line
+# discipline would treat it in the wrong mode.
 # The mark is random for each run and never exported, so that no program prints it by chance; one that
 # reads this script's memory can find it, and the server believes no report that can't be.
 #
@@ -26,7 +29,7 @@
 #
 # When the keeper has gone, the first process ends and the container with it.
 
-mode=$1 mark='' child='' waiting='' news='' v1='' v2=''
+mode=$1 ahead=${2-} mark='' child='' waiting='' news='' v1='' v2=''
 
 # 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What these shells
 # themselves have to say ("Killed", "Terminated") is not the program's output.
@@ -139,11 +142,21 @@ put() { # put NAME BYTES: the next BYTES bytes of stdin become the file NAME
   head -c "$2" >"$1" <&3 || exit 1
 }
 
+launch() { # launch STAGE FUNCTION: sets child to the process that becomes the program
+  case $1 in run) stdin=3 ;; *) stdin=0 ;; esac # a build gets no stdin
+  case $merge in 1) stderr=5 ;; *) stderr=6 ;; esac
+  [ -n "$job_control" ] && set -m
+  ( limit; "$2" ) <&$stdin >&5 2>&$stderr 3<&- 4<&- 5>&- 6>&- 7<&- 8>&- 9>&- &
+  child=$!
+}
+
 limit() { # in the child, before the program
   # SIGXCPU at the limit; SIGKILL a second later for those who ignore it.
   ulimit -S -t "$cpu_s" && ulimit -H -t $((cpu_s + 1))
   # So that the kernel, when memory runs out, takes the program and not its keeper.
   echo 1000 >/proc/self/oom_score_adj
+  # bash would tell the program what was started last, here.
+  [ -z "$BASH_VERSION" ] || export -n _
 }
 
 # The server ends a run at its limit; this is for when the server itself has died. Everything but the
@@ -161,17 +174,73 @@ guard() { # elsewhere, beside the first stage
   } 3<&- 4<&- 5>&- 6>&- 7<&- 8>&- 9>&- &
 }
 
-stage() { # stage NAME FUNCTION: run and report it; false if it failed. A build gets no stdin.
-  case $1 in run) stdin=3 ;; *) stdin=0 ;; esac
-  case $merge in 1) stderr=5 ;; *) stderr=6 ;; esac
+# A program that is started ahead comes up and waits for its source, as its main file is a FIFO. The
+# request gives it the source, or drops it.
+
+ahead() { # ahead STAGE FILE CPU_S: start `begin` so, and wait until it has opened FILE
+  mkfifo "$2" || return
+  cpu_s=$3
+  launch "$1" begin; started=$child
+  # Open for both, this never blocks, and no reader comes to the end before it is closed.
+  exec {fifo}<>"$2"
+  tries=0
+  until has_opened "$2"; do
+    tries=$((tries + 1))
+    { [ $tries -lt 500 ] && kill -0 "$started"; } || { drop; break; }
+    read -r -t 0.02 _ <&"$fifo" # a pause without a process
+  done
+  # Whoever opens it a second time is to find the file itself.
+  rm "$2"
+}
+
+has_opened() { # has_opened FILE: whether the program has, or a child of it (clang's compiler is one)
+  read -r children <"/proc/$started/task/$started/children"
+  for pid in $started $children; do
+    for fd in "/proc/$pid/fd/"*; do
+      [ "$fd" -ef "$1" ] && return
+    done
+  done
+  return 1
+}
+
+give() { # give TEXT: the first stage is what was started; TEXT is its source, and is in its file
+  given=1 text=$1
+}
+
+drop() { # drop [SAME]: as if nothing had been started
+  [ -n "$started" ] || return 0
+  kill -s KILL -- "-$started"
+  wait "$started"
+  started=''
+  exec {fifo}>&-
+  # What bash has said of its end.
+  while read -r _ <&7; do :; done
+  # A plan that begins with the SAME has its peak of memory anyway. Another is not charged with it.
+  [ -n "${1-}" ] || { usage; peak_before=$peak; }
+  # In a container all that is there now is from what was started, such as clang's object file.
+  [ $$ = 1 ] || return 0
+  for left in /tmp/* ./* ./.[!.]*; do
+    [ -e "$left" ] && rm -rf "$left"
+  done
+  return 0
+}
+
+stage() { # stage NAME FUNCTION: run and report it; false if it failed
   # The wall clock's interval has the CPU clock's within it; `times` has the kernel add what this shell
   # has used since it last slept, which would else be the stage's.
   clock; began=$now
   times
   usage; cpu_before=$cpu
-  [ -n "$job_control" ] && set -m
-  ( limit; "$2" ) <&$stdin >&5 2>&$stderr 3<&- 4<&- 5>&- 6>&- 7<&- 8>&- 9>&- &
-  child=$!
+  if [ -n "$given" ] && kill -0 "$started"; then
+    # Before a signal can reach it, which would end its read with half a source.
+    printf %s "$text" >&"$fifo"
+    exec {fifo}>&-
+    child=$started started=''
+  else
+    drop same
+    launch "$@"
+  fi
+  given=''
   echo "child $child" >&9
   read -r _ <&4 && kill -s URG $$
   [ -n "$BASH_VERSION" ] || [ -n "$guarded" ] || guard
@@ -208,6 +277,7 @@ keep() {
   exec 7</tmp/.child
   rm /tmp/.child /tmp/.waiting
   cpu_before='' peak_before='' merge='' guarded='' job_control='' reset='' shell=sh
+  started='' given='' # a program that was started ahead, and whether the request takes it
   [ -n "$BASH_VERSION" ] && shell=bash
   if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
     # Job control gives each stage a process group of its own.
@@ -225,7 +295,11 @@ keep() {
     # Other shells could not parse this.
     eval 'exec 8> >(watch 3<&- 4<&- 5>&- 6>&- 7<&- 9>&-)'
   fi
-  [ "$mode" = tty ] && stty raw -echo <&3 && printf R >&5
+  [ "$mode" = tty ] && stty raw -echo <&3 && printf '\036R' >&5
+  if [ -n "$ahead" ]; then
+    [ -n "$job_control" ] && eval "$ahead"
+    printf '\036R' >&5
+  fi
   if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
     # Without a process; on a terminal bash's read would take more than the line.
     read -r mark size <&3 || exit

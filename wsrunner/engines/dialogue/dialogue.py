@@ -8,20 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import resources
 
-from wsrunner.engines.base import BadReportError, Frame, Item, Plan, Ready, Report
+from wsrunner.engines.base import Ahead, BadReportError, Frame, Item, Plan, Ready, Report
 from wsrunner.engines.dialogue import bootstrap
 
-_LAUNCH = (
-    'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$1" wsrunner "$2"; done'
-)
+_LAUNCH = 'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$@"; done'
 _BOOTSTRAP = resources.files(__package__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
+READY = b"\x1eR"
+"""What comes from a container that can take its request only now."""
 _STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
 """What the bootstrap takes for signals that it can't trap, or that the terminal's keys send."""
 
 
-def first_process(*, tty: bool) -> list[str]:
-    """Return the words of a container's first process: the bootstrap in bash, else in sh."""
-    return ["sh", "-c", _LAUNCH, "wsrunner", _BOOTSTRAP, "tty" if tty else "pipes"]
+def first_process(*, tty: bool, ahead: Ahead | None = None) -> list[str]:
+    """Return the words of a container's first process: the bootstrap in bash, else in sh.
+
+    Args:
+        tty: Whether the container has a terminal.
+        ahead: What to start before the request comes. What the container prints first is then
+            `READY`, as it is with a terminal.
+    """
+    words = ["sh", "-c", _LAUNCH, "wsrunner", _BOOTSTRAP, "wsrunner", "tty" if tty else "pipes"]
+    return words if ahead is None else [*words, bootstrap.start_ahead(ahead)]
 
 
 def stand_in(signal: str) -> str:
@@ -34,14 +41,15 @@ class Dialogue:
 
     Args:
         plan: What it is to do.
+        ahead: What `first_process` was told to start; taken where the plan begins with just that.
 
     Attributes:
         request: What goes to the first process's stdin; the program's input follows it.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, ahead: Ahead | None = None) -> None:
         mark = bootstrap.new_mark()
-        self.request = bootstrap.encode(plan, mark)
+        self.request = bootstrap.encode(plan, mark, ahead)
         self._reports = bootstrap.Reports(mark, tty=plan.window is not None)
         self._stages = ["build", "run"] if plan.build else ["run"]
         self._ready = plan.window is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -24,8 +25,8 @@ import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
-from wsrunner.engines.base import STDERR, STDOUT, Box, Ended, Frame, Item, Plan
-from wsrunner.engines.dialogue.dialogue import Dialogue, first_process, stand_in
+from wsrunner.engines.base import STDERR, STDOUT, Ahead, Box, Ended, Frame, Item, Plan
+from wsrunner.engines.dialogue.dialogue import READY, Dialogue, first_process, stand_in
 from wsrunner.engines.docker.images import UNUSABLE
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
 from wsrunner.units import KIB
@@ -206,6 +207,12 @@ class _FrameReader:
         self._resume()
         return frames
 
+    def discard(self) -> bool:
+        """Drop what has come and was not read; return whether there was anything."""
+        frames, self._frames = self._frames, []
+        self._unread_bytes = 0
+        return bool(frames)
+
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
@@ -215,14 +222,16 @@ class _FrameReader:
 class DockerContainerSession:
     """One started container and its attach stream; made by `DockerEngine.start`."""
 
-    def __init__(self, engine: DockerEngine, container: DockerContainer, *, tty: bool) -> None:
+    def __init__(self, engine: DockerEngine, container: DockerContainer, box: Box) -> None:
         self._engine = engine
         self._container = container
-        self._tty = tty
+        self._tty = box.tty
+        self._ahead: Ahead | None = box.ahead
         self._stream: Any = None
         self._reader: _FrameReader | None = None  # until it is attached
         self._dialogue: Dialogue | None = None  # until it has a plan
         self._eof = False
+        self._printed = False  # more than that it is ready, before it had a plan
         self._destroyed: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -269,14 +278,23 @@ class DockerContainerSession:
         protocol.set_parser(self._reader, self._reader)  # type: ignore[union-attr]
 
     async def ready(self) -> None:
-        """Wait until the bootstrap has put the terminal into the mode that its request needs."""
+        """Wait until the bootstrap can take its request: see the head of ``bootstrap.sh``."""
         async with asyncio.timeout(READY_S):
-            await self._attached.read(None)
+            printed = b""
+            while not printed.endswith(READY):
+                frames = await self._attached.read(None)
+                if not frames:
+                    return
+                printed += b"".join(frame.data for frame in frames)
+        self._printed = printed != READY
 
     def begin(self, plan: Plan) -> None:
         """See `Container.begin`."""
         assert self._dialogue is None, "a container has one plan"
-        self._dialogue = Dialogue(plan)
+        # What was started ahead may have printed something, which is no output of this run.
+        if self._ahead is not None and (self._attached.discard() or self._printed):
+            plan = dataclasses.replace(plan, ahead=False)
+        self._dialogue = Dialogue(plan, self._ahead)
         self.write(self._dialogue.request)
 
     def write(self, data: bytes) -> None:
@@ -458,12 +476,12 @@ class DockerEngine:
     async def _start(self, box: Box) -> DockerContainerSession:
         async with _asked("start a container", START_S):
             container = await self._create(box)
-            session = DockerContainerSession(self, container, tty=box.tty)
+            session = DockerContainerSession(self, container, box)
             self._live[session.id] = session
             try:
                 await session.attach()
                 await container.start()
-                if box.tty:
+                if box.tty or box.ahead is not None:
                     await session.ready()
             except BaseException:
                 await session.destroy()
@@ -507,7 +525,7 @@ class DockerEngine:
         own = f"uid={uid},gid={uid},mode=0755"
         return {
             "Image": box.image,
-            "Entrypoint": first_process(tty=box.tty),
+            "Entrypoint": first_process(tty=box.tty, ahead=box.ahead),
             "User": f"{uid}:{uid}",
             "WorkingDir": WORK_DIR,
             "Env": [f"HOME={WORK_DIR}", "LANG=C.UTF-8", *(["TERM=xterm-256color"] * box.tty)],
