@@ -564,7 +564,8 @@ class RawEngine:
         return make_order(
             job_of(msgspec.convert(request, RunRequest)),
             catalogue=_catalogue(),
-            settings=settings.Settings(),
+            # What its containers get is one request.
+            settings=settings.Settings(ahead="none"),
             present=self.images,
         )
 

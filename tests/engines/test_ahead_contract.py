@@ -8,7 +8,10 @@ from wsrunner.engines.dialogue.bootstrap import AHEAD_MAX_BYTES
 
 SHELL = Ahead(file="main", stage="run", line="sh main", live_env=(("LIVE", "1"),), cpu_s=60)
 # A shell keeps its script open: it was a FIFO, which is gone, or it is the file.
-WHICH = "case $(ls -l /proc/$$/fd) in *'main (deleted)'*) echo ahead ;; *) echo anew ;; esac\n"
+WHICH = (
+    "case $(ls -l /proc/$$/fd 2>/dev/null) in "
+    "*'main (deleted)'*) echo ahead ;; *) echo anew ;; esac\n"
+)
 
 
 def plan(source, *, run="sh main", cpu_s=60, ahead=True, file="main", build=(), **fields):

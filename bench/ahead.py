@@ -1,0 +1,123 @@
+"""What it gains that an interpreter or compiler is up before its source comes.
+
+Three ways to the same output, taken in turns: the bare process on the host; wsrunner with a warm
+container that has started the command ahead; and with one that has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import kit, latency
+from bench.kit import Figure, Timing
+from bench.latency import MS, Program
+
+NAME = "ahead"
+HELP = "first line and exit of a program whose interpreter was up, against the bare process"
+
+PROGRAMS = (
+    *latency.PROGRAMS,
+    Program("php", "main.php", '<?php echo "hello\\n";', (("php", "main.php"),), "php", {}),
+    Program(
+        "cpp",
+        "main.cpp",
+        '#include <iostream>\nint main() { std::cout << "hello" << std::endl; }\n',
+        (
+            ("clang++", "-std=c++20", "-o", "a.out", "main.cpp"),
+            ("stdbuf", "-i0", "-oL", "./a.out"),
+        ),
+        "clang++",
+        {},
+    ),
+    Program(
+        "coffeescript",
+        "main.coffee",
+        'console.log "hello"\n',
+        (("coffee", "main.coffee"),),
+        "coffee",
+        {},
+    ),
+    Program(
+        "groovy", "main.groovy", 'println "hello"\n', (("groovy", "main.groovy"),), "groovy", {}
+    ),
+)
+AIMS = {
+    "python": (0.3, 0.6),
+    "javascript": (0.3, 0.6),
+    "php": (0.3, 0.6),
+    "coffeescript": (0.4, None),
+    "groovy": (0.4, None),
+    "c": (0.6, None),
+    "cpp": (0.6, None),
+}
+"""The most that first line and exit may be of the bare process's."""
+
+
+def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str, Any]:
+    """Measure; see the module."""
+    del out
+    figures: list[Figure] = []
+    raw: dict[str, Any] = {}
+    engine = kit.RawEngine()
+    for program in PROGRAMS:
+        series, tool = _compare(program, runs or (5 if quick else 15), engine)
+        figures += _figures(program.language, series, tool)
+        raw[program.language] = {"milliseconds": latency.milliseconds(series), "bare": tool}
+    return kit.result(figures, **raw)
+
+
+def _compare(
+    program: Program, rounds: int, engine: kit.RawEngine
+) -> tuple[dict[str, list[Timing]], str]:
+    image = engine.order(language=program.language, code=program.code).box.image
+    request = {"language": program.language, "code": program.code}
+    series: dict[str, list[Timing]] = {}
+    servers = {
+        ahead: kit.Server(warm=f"{program.language}=1", ahead=ahead) for ahead in ("local", "none")
+    }
+    with (
+        latency.on_host(program, image, engine) as (bare, tool),
+        servers["local"],
+        servers["none"],
+        kit.Socket(servers["local"].port) as started,
+        kit.Socket(servers["none"].port) as warm,
+    ):
+
+        def take(ahead: str, client: kit.Socket) -> Timing:
+            servers[ahead].settle(engine, image, 1)
+            return client.run(**request)
+
+        ways: dict[str, Callable[[], Timing]] = {
+            "ahead": lambda: take("local", started),
+            "warm": lambda: take("none", warm),
+        }
+        if bare is not None:
+            ways["bare"] = bare
+
+        def taker(name: str) -> Callable[[], None]:
+            return lambda: series.setdefault(name, []).append(ways[name]())
+
+        takers = [taker(name) for name in ways]
+        for each in takers:  # file caches, first imports
+            each()
+        series.clear()
+        kit.interleave(rounds, *takers, say=program.language)
+    return series, tool
+
+
+def _figures(language: str, series: dict[str, list[Timing]], tool: str) -> list[Figure]:
+    rows = []
+    for moment, name, most in zip(
+        ("first_s", "end_s"), ("first line", "exit"), AIMS[language], strict=True
+    ):
+        values = {way: [getattr(timing, moment) * MS for timing in series[way]] for way in series}
+        for base in ("bare", "warm"):
+            if base in values:
+                aims = {"most": most, "note": tool} if base == "bare" else {}
+                what = f"{language}, {name}"
+                rows.append(
+                    kit.compare(what, "ms", values["ahead"], base, values[base], **aims)  # type: ignore[arg-type]
+                )
+    return rows
