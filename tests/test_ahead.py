@@ -1,7 +1,8 @@
 """Programs whose interpreter or compiler was up before their source came: nothing tells it.
 
 Each program runs twice, in a container that has started the language's command ahead and in one
-that has not, and says the same. Programs are in ``tests/ahead``, a file for each language.
+that has not, and says the same. Programs are in ``tests/ahead``, a file for each language:
+``=== name``, the main file, and ``--- file`` with each further file.
 """
 
 import asyncio
@@ -44,13 +45,16 @@ LINES = {
 
 
 def programs(language):
-    """Return name → source: those of the file, and some made of one program."""
+    """Return name → files, the main file first: those written down, and some made of one."""
     found = {}
+    main = languages.load().find(language).file
     text = (FOLDER / f"{language}.txt").read_text(encoding="utf-8")
     for part in text.split("=== ")[1:]:
-        name, _, source = part.partition("\n")
+        name, _, content = part.partition("\n")
         assert name not in found, f"{language} has two programs {name}"
-        found[name] = source.encode()
+        source, *beside = content.split("--- ")
+        more = (each.partition("\n") for each in beside)
+        found[name] = {main: source.encode()} | {file: text.encode() for file, _, text in more}
     comment, ending = LINES[language]
     begin = "<?php\n" if language == "php" else ""
 
@@ -59,7 +63,7 @@ def programs(language):
         return f"{begin}{line * (size_bytes // len(line))}{ending.removeprefix(begin)}".encode()
 
     plain = ending.encode()
-    return found | {
+    made = {
         "empty": b"",
         "one newline": b"\n",
         "one letter": b"x",
@@ -75,6 +79,7 @@ def programs(language):
         "more than a pipe takes": long(100_000),
         "half a megabyte": long(500_000),
     }
+    return found | {name: {main: source} for name, source in made.items()}
 
 
 async def play(engine, box, plan):
@@ -117,9 +122,9 @@ async def test_nothing_tells_whether_it_was_started_ahead(language, engine, need
     turns = asyncio.Semaphore(AT_ONCE)
     different, taken = {}, []
 
-    async def compare(name, source):
+    async def compare(name, files):
         order = make_order(
-            Job(language, source), catalogue=catalogue, settings=SETTINGS, present={image: ""}
+            Job(language, files=files), catalogue=catalogue, settings=SETTINGS, present={image: ""}
         )
         assert order.box.ahead is not None
         async with turns:
@@ -130,12 +135,12 @@ async def test_nothing_tells_whether_it_was_started_ahead(language, engine, need
         if found != expected:
             different[name] = "\n".join(unified_diff(*map(_shown, (expected, found)), n=0))
 
-    sources = programs(language)
+    every = programs(language)
     async with asyncio.TaskGroup() as group:
-        for name, source in sources.items():
-            group.create_task(compare(name, source))
+        for name, files in every.items():
+            group.create_task(compare(name, files))
     assert not different, "\n\n".join(f"{name}: {text}" for name, text in different.items())
-    assert len(taken) > 0.6 * len(sources)
+    assert len(taken) > 0.6 * len(every)
 
 
 def _processes(server):

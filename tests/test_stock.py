@@ -127,7 +127,7 @@ def test_a_dead_container_is_never_handed_out():
 def test_its_state_reads_well():
     stock = Stock(most=10)
     add(stock, PYTHON, 0.0, took_s=0.6)
-    assert repr(stock) == "<stock python 1; start takes 200 ms>"
+    assert repr(stock) == "<stock python 1>"
 
 
 MIB = 2**20
@@ -154,3 +154,16 @@ def test_a_spare_that_has_started_something_else_serves_where_there_is_no_other(
     assert {stock.take(READY, 1.0).container for _ in range(2)} == {bare, other}
     assert stock.take(READY, 1.0) is None
     assert stock.take(RUBY, 1.0).container is ruby
+
+
+def test_what_starts_slowly_is_kept_in_larger_numbers_and_nothing_else():
+    stock = Stock(most=100)
+    for at_s in range(30):
+        stock.take(READY, at_s)
+        stock.take(RUBY, at_s)
+    before = stock.wanted(30.0)
+    for _ in range(20):
+        add(stock, READY, 30.0, took_s=2.0)
+    after = stock.wanted(30.0)
+    assert after[READY] > 2 * before[READY]
+    assert after[RUBY] == before[RUBY]

@@ -138,7 +138,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[str, Meta(pattern=r"^(local|all|none)\Z")],
         Meta(
             description="In which images a container kept ready starts its language's interpreter "
-            "or compiler ahead of its run: local (those that wsrunner builds), all, or none."
+            "or compiler ahead of its run: local (those that wsrunner builds), all, or none; with "
+            "runc and crun only."
         ),
     ] = "local"
     languages: Annotated[str, Meta(description="TOML file that adds or overrides languages.")] = ""

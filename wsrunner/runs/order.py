@@ -18,6 +18,8 @@ from wsrunner.runs.job import Job, Limits
 from wsrunner.settings import Settings
 from wsrunner.units import KIB, MIB
 
+RUNTIMES = frozenset({"runc", "crun"})
+"""Those whose containers show in /proc what a process has open. It was not tried with gVisor's."""
 MEMORY_MIN_MB = 16
 PIDS_MIN = 8
 LIMIT_MAX_BITS = 32
@@ -173,7 +175,7 @@ def default_box(settings: Settings, language: Language, image: str) -> Box:
 def _ahead(language: Language, image: str, settings: Settings) -> Ahead | None:
     """Return what a warm container of that image starts for a language, None for nothing."""
     start = language.ahead
-    if start is None or settings.ahead == "none":
+    if start is None or settings.ahead == "none" or settings.runtime not in RUNTIMES:
         return None
     if settings.ahead == "local" and language.local_image not in {"", image}:
         return None

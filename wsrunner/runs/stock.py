@@ -57,6 +57,7 @@ class _Kind:
     rising: float = 0.0
     peak: float = 0.0
     counted_s: float = 0.0
+    start_s: float = FIRST_START_S
 
     def rate(self, now_s: float) -> float:
         """Return the leases a second, averaged over the window."""
@@ -100,15 +101,14 @@ class Stock:
         self._most = most
         self._memory_bytes = memory_bytes
         self._kinds: dict[Box, _Kind] = {}
-        self._start_s = FIRST_START_S
 
     def __repr__(self) -> str:
         kinds = ", ".join(
-            f"{box.image}{' tty' * box.tty}{' +' * (box.ahead is not None)} {len(kind.spares)}"
+            f"{box.image}{' tty' * box.tty}{' ahead' * (box.ahead is not None)} {len(kind.spares)}"
             for box, kind in self._kinds.items()
             if kind.spares
         )
-        return f"<stock {kinds or 'empty'}; start takes {self._start_s * 1e3:.0f} ms>"
+        return f"<stock {kinds or 'empty'}>"
 
     def sizes(self) -> dict[Box, int]:
         """Return how many there are of each kind."""
@@ -130,8 +130,10 @@ class Stock:
 
     def add(self, box: Box, spare: Spare, took_s: float) -> None:
         """Take in a container that has just been started, which took so long."""
-        self._start_s += 0.2 * (took_s - self._start_s)
-        self._kinds.setdefault(box, _Kind()).spares.append(spare)
+        kind = self._kinds.setdefault(box, _Kind())
+        # Of each kind, as one may start in a tenth of the time that another's interpreter takes.
+        kind.start_s += 0.2 * (took_s - kind.start_s)
+        kind.spares.append(spare)
 
     def clear(self) -> list[Spare]:
         """Hand out all that is left."""
@@ -150,7 +152,8 @@ class Stock:
         rates = {box: kind.rate(now_s) for box, kind in self._kinds.items()}
         for box, rate in rates.items():
             if rate >= (FORGET_RATE if box in self.floors else AGAIN_RATE):
-                arriving = AHEAD * self._start_s * self._kinds[box].most(now_s)
+                kind = self._kinds[box]
+                arriving = AHEAD * kind.start_s * kind.most(now_s)
                 wishes[box] = 1 + math.ceil(arriving + math.sqrt(arriving))
         order = sorted({**self.floors, **wishes}, key=lambda box: -rates.get(box, 0.0))
         given = dict.fromkeys(order, 0)
