@@ -190,9 +190,11 @@ export class Connection extends Emitter {
    * @returns {Run} At once; its `exit` says what became of it.
    */
   run(request) {
-    const kept = request.keep_s !== undefined || request.once !== undefined;
-    const whole = kept ? { once: randomName(), ...request, type: "run" } : { ...request, type: "run" };
-    return this.#begin(whole, kept ? new Keeping(whole.once) : null);
+    if (request.keep_s === undefined && request.once === undefined) {
+      return this.#begin({ ...request, type: "run" }, null);
+    }
+    const { once = randomName() } = request;
+    return this.#begin({ ...request, type: "run", once }, new Keeping(once));
   }
 
   /**

@@ -21,6 +21,7 @@ const REASONS = {
   lease_lost: "Stopped: the server lost track of this run; run it again",
   engine_lost: "Stopped: the container engine went away; run it again",
   draining: "Stopped: the server is shutting down; run it again in a moment",
+  replica_lost: "Lost: the server that ran it is gone; run it again",
 };
 
 /**
