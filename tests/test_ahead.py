@@ -115,6 +115,7 @@ async def engine():
         yield engine
 
 
+@pytest.mark.timeout(1800)  # two containers for each of up to 170 programs
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_nothing_tells_whether_it_was_started_ahead(language, engine, need):
     image = need(language)
