@@ -63,6 +63,7 @@ def _play(
 ) -> None:
     from wsrunner.client import Client
     from wsrunner.commands import console, descriptors
+    from wsrunner.commands.job import Job
 
     descriptors.ensure_open()
     token = options.choose_token(token, token_file)
@@ -71,5 +72,5 @@ def _play(
         Client(url, token)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
-    job = console.Job(kept=(run, key), watch=watch, stats=stats, json=json)
+    job = Job(kept=(run, key), watch=watch, stats=stats, json=json)
     os._exit(console.play({"url": url, "token": token}, job))

@@ -95,6 +95,7 @@ def run_command(
     command without waiting for the server.
     """
     from wsrunner.commands import console, descriptors
+    from wsrunner.commands.job import Job
 
     descriptors.ensure_open()
     if code is None and not files:
@@ -108,7 +109,7 @@ def run_command(
     if stdin is not None and str(stdin) == "-":
         stdin = None
     main, name, extra = _sources(files, code, stdin)
-    job = console.Job(
+    job = Job(
         main=main,
         name=name,
         extra=extra,
