@@ -446,6 +446,8 @@ export class Run extends Emitter {
   #link;
   #keeping;
   #cancelled = false;
+  /** How often the run was asked for, or attached to. */
+  #greetings = 0;
   #sent = false;
   #ended = false;
   #accepted = false;
@@ -672,6 +674,7 @@ export class Run extends Emitter {
   /** For the connection alone. */
   _start() {
     this.#sent = true;
+    this.#greetings += 1;
     const { run, key, seq, once } = this.#keeping ?? {};
     // A request that was not accepted is made once more: the same `once` never runs twice.
     this.#link.send(
@@ -733,7 +736,11 @@ export class Run extends Emitter {
       case "error":
         if (this.#keeping && this.#accepted && LEFT_CODES.has(message.code)) {
           this._pause();
-          setTimeout(() => this.#ended || this._start(), ATTACH_AGAIN_MS);
+          const greetings = this.#greetings;
+          // On a new socket that has come meanwhile it has been done already.
+          setTimeout(() => {
+            if (!this.#ended && this.#greetings === greetings) this._start();
+          }, ATTACH_AGAIN_MS);
           return false;
         }
         if (this.#goesOn(message)) {

@@ -2,13 +2,16 @@
 
 import asyncio
 import hashlib
+import json
 
 import pytest
+from websockets.asyncio.server import serve
 
 from tests.live.cutter import Cutter
 from tests.live.test_kept import GO_ON
 from tests.talk import PATIENCE_S
 from wsrunner.client import Client, ConnectionLostError, RunRefusedError
+from wsrunner.client.client import ATTACH_AGAIN_S
 
 
 @pytest.fixture
@@ -129,3 +132,35 @@ async def test_a_server_that_does_not_come_back_is_given_up(way, monkeypatch):
         with pytest.raises(ConnectionLostError):
             await run.exit()
         way.addresses = addresses
+
+
+async def test_who_is_told_to_come_anew_does_so_once_whatever_happens_meanwhile():
+    """As a server does that is cut off from Redis, here with the socket lost right after it."""
+    heard = []
+    kept = {"run": "R", "drive": "D", "view": "V"}
+
+    async def script(socket):
+        async def say(kind, **fields):
+            await socket.send(json.dumps({"type": kind, "id": "r1", **fields}))
+
+        async for text in socket:
+            heard.append(json.loads(text)["type"])
+            if heard[-1] == "run":
+                await say("accepted", **kept)
+                await say("error", code="gate_unavailable", message="attach again")
+                # Let it be read.
+                await (await socket.ping())
+                socket.transport.abort()
+            elif heard.count("attach") == 1:
+                await say("attached", run="R", role="drive", stage="run")
+                await asyncio.sleep(2 * ATTACH_AGAIN_S)
+                await say("exit", run="R", stage="run", reason="exited", code=0)
+
+    async with (
+        serve(script, "127.0.0.1", 0) as server,
+        Client(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client,
+    ):
+        run = await client.run("python", code="", keep_s=5)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await run.exit()).code == 0
+    assert heard == ["run", "attach"]

@@ -375,8 +375,10 @@ class Client:
     async def _greet(self, course: Course, after_s: float = 0.0) -> None:
         """Attach to a kept run, or ask for it again if it was not accepted yet."""
         assert course.keeping is not None
+        greetings = course.keeping.greetings
         await asyncio.sleep(after_s)
-        if course.id in self._courses:
+        # On a new socket that has come meanwhile it has been done already.
+        if course.id in self._courses and course.keeping.greetings == greetings:
             greeting = course.keeping.greeting(course.id)
             await self._try(protocol.encode_request(greeting), course)
 

@@ -32,6 +32,7 @@ class Keeping:
         seq: Number of the last event heard.
         tty: Whether the program has a terminal.
         is_open: Whether the run hears what is sent to it now.
+        greetings: How often this client has come, or tried to.
         missed_bytes: Output bytes that nobody has any more.
     """
 
@@ -45,6 +46,7 @@ class Keeping:
         self.seq = 0
         self.tty = request is not None and request.tty is not UNSET
         self.is_open = False
+        self.greetings = 0
         self.missed_bytes = 0
         # Output bytes heard, those that were missed included; None where they are not known.
         self._seen_bytes: int | None = 0
@@ -71,6 +73,7 @@ class Keeping:
     def greeting(self, run_id: str) -> protocol.ClientMessage:
         """Return what to say on a new socket: the request again, or that it is to go on."""
         self.is_open = False
+        self.greetings += 1
         if self.run is None:
             assert self._request is not None
             return self._request
