@@ -238,6 +238,28 @@ def test_pipelined_requests_are_answered_in_order(server):
     assert found == [b"200", b"404", b"426", b"200", b"200"]
 
 
+def test_a_later_request_s_head_is_bounded_too(server):
+    lines = b"X: " + b"x" * 1000 + b"\r\n"
+    with socket.create_connection(server.address.rsplit(":"), PATIENCE_S) as connection:
+        connection.sendall(GET + b"\r\n")
+        assert b"200 OK" in connection.recv(65536)
+        connection.sendall(GET + lines * 100)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 431 "), answer
+    assert b"32768 bytes" in answer
+
+
+def test_many_requests_and_large_bodies_are_no_large_head(server):
+    put = b"PUT /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
+    for requests, status in (((GET + b"\r\n") * 1500, b"200"), (put + b"x" * 200_000, b"405")):
+        answer = exchange(server, requests + LAST + b"\r\n", half_closes=False)
+        found = re.findall(rb"HTTP/1\.1 (\d+) ", answer)
+        assert found == [status] * (len(found) - 1) + [b"200"]
+        assert len(found) == 1 + requests.count(b"HTTP/1.1")
+
+
 @pytest.mark.parametrize(
     "head",
     [

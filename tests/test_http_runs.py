@@ -555,6 +555,13 @@ def leave_by_half(connection):
     connection.shutdown(socket.SHUT_WR)
 
 
+def waiting_bytes(connection):
+    """Return how much has come that nobody has read, 64 KiB at most."""
+    with contextlib.suppress(BlockingIOError):
+        return len(connection.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    return 0
+
+
 WAYS = [leave_by_reset, leave_by_closing, leave_by_half]
 
 
@@ -567,6 +574,40 @@ def test_who_hangs_up_while_it_runs_has_cancelled(server, leave, accept):
         until(lambda: live(server) == 1, "it runs")
         leave(connection)
         server.settle()
+
+
+def test_who_closes_its_half_and_takes_nothing_has_cancelled(start_server):
+    server = start_server(slow_client_s=1000, output_kb=1_000_000, warm_max=0)
+    code = "while True: print('y' * 1000)"
+    body = json.dumps({"language": "python", "code": code}).encode()
+    with raw(server) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(
+            head("/v1/run", JSON, "Accept: application/x-ndjson", size=len(body)) + body
+        )
+        until(lambda: waiting_bytes(connection), "output comes")
+        leave_by_half(connection)
+        server.settle()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["with it", "later"])
+@pytest.mark.parametrize(
+    "more",
+    [head("/v1/run", JSON, size=900_000) + b"x" * 800_000, head("/v1/run", JSON, size=0) * 100],
+    ids=["a body", "requests"],
+)
+def test_who_sends_so_much_behind_a_run_that_it_is_not_heard_is_cut(server, more, first):
+    body = json.dumps({"language": "python", "code": SLEEP}).encode()
+    request = head("/v1/run", JSON, size=len(body)) + body
+    with raw(server) as connection, contextlib.suppress(ConnectionError):
+        if first:
+            connection.sendall(request + more)
+        else:
+            connection.sendall(request)
+            until(lambda: live(server) == 1, "it runs")
+            connection.sendall(more)
+        assert b" 200 " not in read_all(connection)
+    server.settle()
 
 
 @pytest.mark.parametrize("leave", WAYS)

@@ -22,6 +22,7 @@ from wsrunner.serving.doors.pages import Pages, nothing_at, static_dir
 from wsrunner.serving.doors.piston import Piston
 from wsrunner.serving.doors.rest import Rest
 from wsrunner.serving.doors.runs import Runs
+from wsrunner.serving.entrance import LINE_MAX_BYTES
 from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH
 
 IDLE_S = 60.0
@@ -29,7 +30,6 @@ IDLE_S = 60.0
 LINGER_S = 5.0
 """How long a body that nobody wants is read, so that its client gets to read the answer."""
 HEADERS_MOST = 128
-LINE_MAX_BYTES = 8 * 1024
 
 
 class App:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 
 from wsrunner.serving import answers
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.connection import FAREWELL_S
+from wsrunner.serving.entrance import HEAD_MAX_BYTES, LINE_MAX_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Exchange(web.RequestHandler):
     """
 
     __slots__ = (
+        "_arriving",
+        "_head_bytes",
         "_link",
         "_running",
         "_slow_client_s",
@@ -62,6 +65,9 @@ class Exchange(web.RequestHandler):
         self.half_closed = False
         self.body_cut = False
         self._link: asyncio.Transport | None = None
+        # The body of the last request there was; what comes behind it is the next one's head.
+        self._arriving: StreamReader | None = None
+        self._head_bytes = 0
         self._running = False
         self._slow_client_s = slow_client_s
         self._write_limits = write_limits
@@ -72,6 +78,7 @@ class Exchange(web.RequestHandler):
     def carrying(self) -> Iterator[None]:
         """Take a client that closes its half during the block for one that has hung up."""
         self._running = True
+        self._cut_unheard()
         try:
             yield
         finally:
@@ -102,6 +109,13 @@ class Exchange(web.RequestHandler):
         self._unstick()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`; of a large read, the parser gets one part after the other."""
+        # aiohttp calls it with nothing, too.
+        for at in range(0, max(1, len(data)), HEAD_MAX_BYTES):
+            self._parse(data[at : at + HEAD_MAX_BYTES])
+        self._cut_unheard()
+
     def eof_received(self) -> bool | None:  # type: ignore[override]  # None in aiohttp
         """See `asyncio.Protocol`: who has asked may close his half and read the answer.
 
@@ -109,6 +123,8 @@ class Exchange(web.RequestHandler):
         """
         self.half_closed = True
         if self._running:
+            # Its end waits behind output that it may no longer read.
+            self._loop.call_later(FAREWELL_S, self.cut)
             return None
         if self._current_request is not None:
             self.end_body(self._current_request)
@@ -126,6 +142,41 @@ class Exchange(web.RequestHandler):
         """See `asyncio.BaseProtocol`."""
         self._unstick()
         super().resume_writing()
+
+    # Requests that come.
+
+    def _parse(self, data: bytes) -> None:
+        """Let aiohttp have data; it bounds a head's lines, and this their sum."""
+        if self._head_bytes > HEAD_MAX_BYTES:
+            # Refused. Read all the same: TCP would cut the answer short if it lay unread.
+            return
+        before, link = self._request_count, self._link
+        super().data_received(data)
+        if self._request_count > before and self._messages:
+            self._arriving, self._head_bytes = self._messages[-1][1], 0
+        elif link is not None and link.is_reading() and self._is_between():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self._refuse_head()
+
+    def _is_between(self) -> bool:
+        return self._arriving is None or self._arriving.is_eof()
+
+    def _refuse_head(self) -> None:
+        """Answer it, and end the connection; behind an answer that is due, only that."""
+        due = self._request_in_progress or self._messages
+        self.close()
+        if not due and self._link is not None:
+            message = f"the request's line and headers have more than {HEAD_MAX_BYTES} bytes"
+            self._link.write(answers.error(431, "too_large", message).serialize())
+            self._link.write_eof()
+            self._loop.call_later(FAREWELL_S, self.cut)
+
+    def _cut_unheard(self) -> None:
+        """End it if a program runs for a client that nobody would hear hang up."""
+        if self._running and self._link is not None and not self._link.is_reading():
+            log.info("dropped an HTTP client that sends on while its program runs")
+            self.cut()
 
     # Clients that take nothing.
 
@@ -177,7 +228,9 @@ def response_of(answer: Answer) -> web.Response:
 
 def _refusal(status: int, exc: BaseException | None, message: str | None) -> Answer:
     if isinstance(exc, LineTooLong):
-        return answers.error(431, "too_large", "a line of the request's head is too long")
+        return answers.error(
+            431, "too_large", f"a line of the request's head has more than {LINE_MAX_BYTES} bytes"
+        )
     if status >= 500:  # noqa: PLR2004 - see above
         return answers.error(500, "internal", "an error of the server ended the request")
     reason = (message or "not a request").strip().partition("\n")[0].rstrip(":")
