@@ -36,7 +36,7 @@ LAYERS = [
     {"serving.connection"},
     {"serving.desk"},
     {"serving.json_session", "serving.plain_session", "serving.seats", "serving.monitor"},
-    {"serving.handshake"},
+    {"serving.handshake", "serving.opening"},
     {"serving"},
     {"serving.answers"},
     {"live.house"},
@@ -55,10 +55,10 @@ LAYERS = [
     {"runs"},
     {"engines.docker"},
     {"engines.dialogue.dialogue"},
-    {"engines.dialogue", "gates"},
+    {"engines.dialogue", "engines.late", "gates"},
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base"},
-    {"languages", "java", "settings", "protocol", "address"},
+    {"languages", "java", "settings", "protocol", "address", "late"},
     {"errors", "units"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not

@@ -18,6 +18,7 @@ class Asked:
         self.answers = asyncio.Event()
         self.failure = None
         self.engine = self.gate = self
+        self.starting = False
 
     async def ping(self):
         self.pings += 1

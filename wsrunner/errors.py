@@ -121,6 +121,12 @@ class EngineUnavailableError(BusyError):
     code = "engine_unavailable"
 
 
+class StartingError(BusyError):
+    """The server listens, but has not yet reached its engine or its gate."""
+
+    code = "starting"
+
+
 class DrainingError(BusyError):
     """The server is about to stop and takes no new runs."""
 

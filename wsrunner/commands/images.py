@@ -190,13 +190,15 @@ def setup_command(names: tuple[str, ...], *, with_deps: bool) -> None:
     """Check that everything is ready to run these languages, or make it so.
 
     Without LANGUAGE: python, javascript, c, cpp and bash. An engine that runs already is left as it
-    is, and so are images that are present.
+    is, and so are images that are present. Compiles wsrunner's own modules, so that servers start
+    at once whoever runs them.
     """
     import asyncio
 
-    from wsrunner.commands import provision
+    from wsrunner.commands import bytecode, provision
     from wsrunner.images import progress
 
+    bytecode.compile_ahead()
     catalogue = _catalogue()
     languages = _select(catalogue, names or provision.DEFAULT_LANGUAGES)
     with progress.show() as display:

@@ -32,6 +32,7 @@ class Host:
         pool: Lends the engine's containers.
 
     Attributes:
+        starting: Until engine and gate are there; who needs one of them waits for it.
         draining: Set it to take no new runs.
         observers: Hear of every run; add to them before the first.
         queue_memory: What all waiting runs keep.
@@ -55,6 +56,7 @@ class Host:
         self.pool = pool
         self.queue_memory = QueueMemory()
         self.observers: list[Observer] = [RunLog()]
+        self.starting = True
         self.draining = False
 
     async def order(self, job: Job) -> Order:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from wsrunner.errors import WsrunnerError
+from wsrunner.errors import StartingError, WsrunnerError
 from wsrunner.runs.host import Host
 
 KEPT_S = 1.0
@@ -32,6 +32,8 @@ class Readiness:
 
     async def failure(self) -> WsrunnerError | None:
         """Return why it could not, None if it could. Cancelling is safe."""
+        if self._host.starting:
+            return StartingError("the server is starting: its container engine has yet to answer")
         if self._asked is None or (self._asked.done() and self._clock() >= self._holds_until_s):
             self._asked = asyncio.create_task(self._ask(), name="readiness")
         # Others may wait for it, too.

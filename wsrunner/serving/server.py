@@ -19,15 +19,10 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from wsrunner import languages
-from wsrunner.engines.base import Box
-from wsrunner.engines.docker.engine import DockerEngine
-from wsrunner.errors import (
-    EngineUnavailableError,
-    GateUnavailableError,
-    SetupError,
-    WsrunnerError,
-)
-from wsrunner.gates import open_gate
+from wsrunner.engines.base import Box, Engine
+from wsrunner.engines.late import LateEngine
+from wsrunner.errors import SetupError, WsrunnerError
+from wsrunner.gates.late import LateGate
 from wsrunner.live.house import House
 from wsrunner.runs.host import Host
 from wsrunner.runs.order import default_box
@@ -35,8 +30,9 @@ from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, Stock
 from wsrunner.serving.access import is_loopback
+from wsrunner.serving.opening import LOCAL_ENGINE, beside, open_ground
 from wsrunner.serving.port import Port, open_port
-from wsrunner.settings import Settings, exposed, uid_range
+from wsrunner.settings import Settings, exposed
 from wsrunner.units import KIB, MIB
 
 if TYPE_CHECKING:
@@ -45,7 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 30
-LOCAL_ENGINE = "local"
 SEND_BUFFER_BYTES = 256 * KIB
 """Kernel buffer of each connection: without a limit it hides a reader that has stopped."""
 
@@ -91,6 +86,8 @@ async def open_server(
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve for the length of the block; yields the (host, port) that it listens on.
 
+    It listens before it has an engine: see `opening`. The block is cancelled if there is none.
+
     Leaving the block drains: no new runs, live ones get up to `drain_s` or until `hurry` is set,
     then every socket is closed with 1001.
 
@@ -105,20 +102,9 @@ async def open_server(
     instance = settings.instance or f"{socket.gethostname()}:{number}"
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listener.close)
-        try:
-            engine = await stack.enter_async_context(
-                DockerEngine(
-                    instance=instance,
-                    uids=uid_range(settings.uids),
-                    runtime=settings.runtime,
-                    life_s=MAX_AGE_S + settings.wall_s + SWEEP_EVERY_S,
-                )
-            )
-            # Replicas may share an engine or have their own: its own id says which.
-            engine_name = await engine.name() if settings.redis_url else LOCAL_ENGINE
-            gate = await stack.enter_async_context(open_gate(settings, instance, engine_name))
-        except (EngineUnavailableError, GateUnavailableError) as exc:
-            raise SetupError(exc.message) from exc
+        # Closed last, when nobody needs it any more.
+        closing = await stack.enter_async_context(contextlib.AsyncExitStack())
+        engine, gate = LateEngine(), LateGate()
 
         def floors(present: Mapping[str, str]) -> Mapping[Box, int]:
             return _warm_floors(warm, present, settings, catalogue)
@@ -131,7 +117,7 @@ async def open_server(
                 catalogue=catalogue,
                 gate=gate,
                 engine=engine,
-                engine_name=engine_name,
+                engine_name=LOCAL_ENGINE,
                 pool=pool,
             )
         )
@@ -142,6 +128,9 @@ async def open_server(
         stack.push_async_callback(
             _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
         )
+        life_s = MAX_AGE_S + settings.wall_s + SWEEP_EVERY_S
+        work = open_ground(registry.host, engine, gate, closing, instance=instance, life_s=life_s)
+        await stack.enter_async_context(beside(work))
         yield host, number
 
 
@@ -171,7 +160,7 @@ async def _drain(port: Port, registry: Registry, drain_s: float, hurry: asyncio.
     await port.close()
 
 
-async def _sweep(engine: DockerEngine) -> None:
+async def _sweep(engine: Engine) -> None:
     while True:
         try:
             await engine.sweep()
