@@ -37,6 +37,13 @@ QUICK_ROUNDS = 200
 MANY = 100_000
 QUICK_MANY = 10_000
 HELD = 20_000
+NOTHING = "return 1"
+"""A script that does nothing: what it takes at worst is the machine's doing."""
+SINGLE = "one command"
+"""Within a script; none walks anything, so what one takes at worst is the machine's too."""
+LOGGED_US = 10
+"""What is faster is not logged: with all of the commands that scripts run, the log itself took as
+long as the scripts."""
 ROUNDS_OF_RATES = 7
 QUICK_ROUNDS_OF_RATES = 2
 
@@ -109,13 +116,22 @@ async def beat(gate):
         await asyncio.sleep(0)
 
 
+async def nothing(client, times):
+    """Run a script that does nothing as often as others run beside it."""
+    for _ in range(times):
+        await client.eval(NOTHING, 0)
+
+
 async def slow_log(client, scripts):
     """Add what every script took on the server since the last call."""
     names = {_sha(name).encode(): name for name in ("enter", "leave", "beat", "part")}
     for entry in await client.slowlog_get(20_000):
         words = entry["command"].split()
         name = names.get(words[1]) if words[0] == b"EVALSHA" else None
-        name = "tune" if words[0] == b"EVAL" else name
+        if words[0] == b"EVAL":
+            name = NOTHING if words[1] == b"return" else "tune"
+        elif words[0] not in {b"EVALSHA", b"SLOWLOG", b"CONFIG", b"INFO"}:
+            name = SINGLE
         if name:
             scripts.setdefault(name, Samples()).append(entry["duration"])
     await client.slowlog_reset()
@@ -163,6 +179,23 @@ async def fill(gate, count):
     return replica, link, used
 
 
+async def rarities(client, gate, filler, behind, scripts):
+    """Cancelled waiters, new waiters, more slots, a replica that goes with all it has."""
+    key, identity = gate._key, (gate._key, *gate._replica.identity)
+    for number in range(500):
+        ticket = f"bench-ticket-{behind - 1 - number:012}"
+        await client.evalsha(_sha("leave"), 1, key, *filler, ticket, 0, "local", "")
+        await client.evalsha(_sha("enter"), 1, *identity, f"late{number}", "local", "", 0, 0)
+        await nothing(client, 2)
+    await gate.resize(200)
+    await slow_log(client, scripts)
+    await client.evalsha(_sha("part"), 1, key, *filler)
+    for _ in range(300):
+        await beat(gate)
+        await nothing(client, 1)
+    await slow_log(client, scripts)
+
+
 async def handoffs(port, behind, rounds):
     """A release on one replica wakes the next waiter on the other, with a queue behind."""
     pings, times, beats = Samples(), Samples(), Samples()
@@ -189,9 +222,9 @@ async def handoffs(port, behind, rounds):
             queued.clear()
             tasks.append(asyncio.create_task(visit(number, next(gates))))
             await (queued if number else woken).wait()
-        filler = await fill(one, behind)
+        *filler, used = await fill(one, behind)
         client = redis.Redis(host="127.0.0.1", port=port, socket_timeout=None)
-        await client.config_set("slowlog-log-slower-than", 0)
+        await client.config_set("slowlog-log-slower-than", LOGGED_US)
         await client.slowlog_reset()
         scripts = {}
         for number in range(rounds):
@@ -201,23 +234,12 @@ async def handoffs(port, behind, rounds):
             await asyncio.sleep(0.0005)
             with beats.one():
                 await beat(one)
+            await nothing(client, 3)
             await asyncio.sleep(0.0005)
             go[number].set()
         await asyncio.gather(*tasks)
         await slow_log(client, scripts)
-        # And what is rare: cancelled waiters, new waiters, more slots, a replica with all it has.
-        replica, link, used = filler
-        identity = (one._key, *one._replica.identity)
-        for number in range(500):
-            ticket = f"bench-ticket-{behind - 1 - number:012}"
-            await client.evalsha(_sha("leave"), 1, one._key, replica, link, ticket, 0, "local", "")
-            await client.evalsha(_sha("enter"), 1, *identity, f"late{number}", "local", "", 0, 0)
-        await one.resize(200)
-        await slow_log(client, scripts)
-        await client.evalsha(_sha("part"), 1, one._key, replica, link)
-        for _ in range(300):
-            await beat(one)
-        await slow_log(client, scripts)
+        await rarities(client, one, filler, behind, scripts)
         await client.config_set("slowlog-log-slower-than", -1)
         await client.flushall()
         await client.aclose()
@@ -374,7 +396,10 @@ async def measure(rounds, many, rounds_of_rates):
             handoff = against_ping(wait + "hand-off", times, pings, most=2.2)
             p99, base_p99 = times.quantile(0.99), pings.quantile(0.99)
             flat.append(handoff.ratio)
-            longest = max(max(samples) for samples in scripts.values())
+            idle, single = (max(scripts.pop(key, [LOGGED_US])) for key in (NOTHING, SINGLE))
+            name = max(scripts, key=lambda script: max(scripts[script]))
+            longest = max(scripts[name])
+            usual = statistics.median(scripts[name]) / 1000
             figures += [
                 handoff,
                 kit.Figure(
@@ -388,7 +413,15 @@ async def measure(rounds, many, rounds_of_rates):
                     most=2.5,
                 ),
                 against_ping(wait + "position refresh", beats, pings, most=2.5),
-                kit.Figure(wait + "longest script", "ms", longest / 1000, most=2),
+                kit.Figure(
+                    wait + "longest script",
+                    "ms",
+                    longest / 1000,
+                    most=2,
+                    note=f"{name}, whose median is {usual:.2f} ms",
+                ),
+                kit.Figure(wait + f'longest `EVAL "{NOTHING}"` beside them', "ms", idle / 1000),
+                kit.Figure(wait + "longest command within a script", "ms", single / 1000),
                 kit.Figure(wait + "Redis memory a waiter", "bytes", memory, most=400),
             ]
             details["script_us"][behind] = {

@@ -48,7 +48,7 @@ if number('open_at') > 0 then
     redis.call('UNLINK', G .. ':awaited')
   end
 end
-if grant(more and 10 or GRANTS_PER_CALL) then more = true end
+if grant(more and 5 or GRANTS_PER_CALL) then more = true end
 
 local sampled = clock - number('rate_us')
 if sampled >= 1000000 then
@@ -88,15 +88,16 @@ if length > 0 then
   if read > before then redis.call('LTRIM', key, read - before, -1) end
 end
 
--- Positions that can't be derived from the feed are counted, lane by lane.
+-- Positions that can't be derived from the feed are counted, lane by lane: with the rest of what
+-- was asked for, in a later beat.
 local counted = {}
-if #ARGV > 8 and cursor == number('moved') then
+if #ARGV > 8 and cursor == number('moved') and not more then
   local lanes = redis.call('ZRANGE', G .. ':lanes', 0, -1)
   for i, member in ipairs(lanes) do
     local tenant, engine = string.match(member, '^(.*)\n([^\n]*)$')
     lanes[i] = lane_key(engine, tenant)
   end
-  local spare = 500
+  local spare = 200
   for i = 9, #ARGV do
     local packed = redis.call('HGET', G .. ':tickets:' .. replica, ARGV[i])
     local kind, seq = split(packed or 'h\n0\n\n')
@@ -107,7 +108,7 @@ if #ARGV > 8 and cursor == number('moved') then
       end
       counted[#counted + 1] = ARGV[i]
       counted[#counted + 1] = ahead
-      spare = spare - #lanes
+      spare = spare - 1 - #lanes
       if spare < 0 then break end
     end
   end

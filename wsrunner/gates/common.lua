@@ -37,10 +37,10 @@
 --   G:grants:R      "fence\nticket" lines, published by the script that granted
 --
 -- Costs: no script walks the queue. What is done in bulk stops at these numbers and is continued by
--- the next call, so that no script takes 2 ms.
+-- the next call, so that no script runs much more than 200 commands.
 
-local REAPED_PER_CALL = 50
-local GRANTS_PER_CALL = 40
+local REAPED_PER_CALL = 20
+local GRANTS_PER_CALL = 20
 local G = KEYS[1]
 
 local cache, dirty = {}, {}

@@ -10,6 +10,6 @@ local replica, link = ARGV[1], ARGV[2]
 
 if text('link:' .. replica) == link then bury(replica) end
 reap()
-grant(10)
+grant(5)
 save()
 return redis.call('HLEN', G .. ':tickets:' .. replica)
