@@ -56,6 +56,27 @@ def test_a_full_chunk_does_not_wait_for_the_interval():
     assert sent(batcher, 5.0) == [(OUT, b"y" * (CHUNK_MAX_BYTES - 1) + b"\n")]
 
 
+def test_what_is_left_over_of_full_chunks_comes_with_what_follows():
+    batcher = Batcher()
+    batcher.feed(OUT, (b"y" * 99 + b"\n") * 700, 5.0)
+    assert [len(data) for _, data in sent(batcher, 5.0)] == [32700, 32700]
+    assert batcher.deadline() == 5.0 + INTERVAL_S
+    batcher.feed(OUT, b"more\n", 5.001)
+    assert sent(batcher, 5.001) == []
+    rest = (b"y" * 99 + b"\n") * 46
+    assert sent(batcher, 5.0 + INTERVAL_S) == [(OUT, rest + b"more\n")]
+
+
+def test_what_is_left_over_does_not_hold_up_a_prompt_behind_it():
+    batcher = Batcher()
+    batcher.feed(OUT, (b"y" * 99 + b"\n") * 400 + b"name? ", 5.0)
+    assert len(sent(batcher, 5.0)) == 1
+    batcher.feed(ERR, b"!\n", 5.001)
+    rest = (b"y" * 99 + b"\n") * 73
+    assert sent(batcher, 5.0 + INTERVAL_S) == [(OUT, rest), (ERR, b"!\n")]
+    assert sent(batcher, 5.0 + PAUSE_S + INTERVAL_S) == [(OUT, b"name? ")]
+
+
 def test_an_unfinished_line_is_shown_after_a_pause():
     batcher = Batcher()
     batcher.feed(OUT, b"name? ", 5.0)
@@ -136,7 +157,7 @@ def test_a_long_line_does_not_pile_up():
     batcher = Batcher()
     for _ in range(40):
         batcher.feed(OUT, b"z" * 1000, 5.0)
-    assert sum(len(data) for _, data in sent(batcher, 5.0)) > CHUNK_MAX_BYTES
+    assert sum(len(data) for _, data in sent(batcher, 5.0)) >= CHUNK_MAX_BYTES
 
 
 pieces = st.lists(

@@ -37,8 +37,8 @@ class Batcher:
         interactive: For a terminal: unfinished lines do not wait, as they are what somebody types.
 
     The first line after a quiet moment is due at once; then at most one message each `INTERVAL_S`
-    or `CHUNK_MAX_BYTES`. Chunks keep the order in which their lines were completed, and never mix
-    streams. All times are seconds of one monotonic clock.
+    or `CHUNK_MAX_BYTES`, whose rest waits for the next. Chunks keep the order in which their lines
+    were completed, and never mix streams. All times are seconds of one monotonic clock.
     """
 
     __slots__ = (
@@ -69,7 +69,9 @@ class Batcher:
         before = self._open.pop(stream, b"")
         cut = data.rfind(b"\n") + 1
         if cut:
-            self._push(stream, before + data[:cut] if before else data[:cut])
+            if before:
+                self._push(stream, before)
+            self._push(stream, data[:cut])
             rest = data[cut:]
         else:
             rest = before + data
@@ -91,7 +93,14 @@ class Batcher:
         if not self._ready or (now < self._sent_at + INTERVAL_S and not full):
             return []
         self._sent_at = now
-        return self._take()
+        chunks = self._take()
+        if full and len(chunks) > 1 and chunks[-2].stream == chunks[-1].stream:
+            # What is left over comes with what follows, or after the interval: from a program that
+            # prints much, every fourth message was such a rest.
+            rest = chunks.pop()
+            self._ready.append((rest.stream, [rest.data]))
+            self._ready_bytes = len(rest.data)
+        return chunks
 
     def deadline(self) -> float | None:
         """Return when `due` will have something, if nothing is fed; None for never."""
