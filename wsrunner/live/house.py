@@ -11,7 +11,6 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from wsrunner.errors import KeptFullError, LimitOutOfRangeError, NoSuchRunError, WsrunnerError
-from wsrunner.live.exchange import Exchange
 from wsrunner.live.kept import Kept
 from wsrunner.live.show import Record, Role, Seat, new_key
 from wsrunner.runs.events import Refused
@@ -20,6 +19,7 @@ from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import new_run_id
 
 if TYPE_CHECKING:
+    from wsrunner.live.exchange import Exchange
     from wsrunner.live.store import Store
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ class House:
         self._beginning: dict[str, asyncio.Task[Seat | str]] = {}
         self._exchange: Exchange | None = None
         if store is not None:
+            # A server alone starts sooner without what it takes.
+            from wsrunner.live.exchange import Exchange
+
             self._exchange = Exchange(store, self._settings, find=self.kept.get, mine=self._mine)
 
     async def __aenter__(self) -> Self:
