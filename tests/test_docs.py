@@ -49,7 +49,7 @@ LAYERS = [
     {"runs.registry"},
     {"runs.run"},
     {"runs.host"},
-    {"runs.order", "runs.pool", "runs.input", "runs.output", "runs.announcer"},
+    {"runs.order", "runs.pool", "runs.input", "runs.output", "runs.announcer", "runs.files"},
     {"runs.tasks", "runs.observers", "runs.verdict", "runs.stock"},
     {"runs.delivery", "runs.lines", "runs.memory"},
     {"runs"},
@@ -59,7 +59,7 @@ LAYERS = [
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base"},
     {"languages", "java", "settings", "protocol", "address", "late"},
-    {"errors", "units"},
+    {"errors", "units", "names"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not
 named stands where its package does."""

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
         ConnectError,
         ConnectionLostError,
         Exit,
+        LeftOut,
         Output,
         Run,
+        RunFile,
         RunRefusedError,
     )
 
@@ -26,8 +28,10 @@ __all__ = [
     "ConnectError",
     "ConnectionLostError",
     "Exit",
+    "LeftOut",
     "Output",
     "Run",
+    "RunFile",
     "RunRefusedError",
     "__version__",
 ]

@@ -1,6 +1,7 @@
 """The vocabulary on the wire, v1: every message as a Struct, decoded and encoded here only.
 
-Owns the JSON shapes of ``docs/protocol.md``. Pure: no I/O, no clock. Imports only `errors`.
+Owns the JSON shapes of ``docs/protocol.md``. Pure: no I/O, no clock. Imports only `errors`
+and `names`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from wsrunner import names
 from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
 from wsrunner.units import KIB
 
@@ -22,7 +24,7 @@ SUBPROTOCOL = "wsrunner.v1"
 TOKEN_SUBPROTOCOL_PREFIX = "wsrunner.token."  # noqa: S105 - a prefix, not a token
 
 FILES_MAX = 64
-FILE_NAME_MAX_BYTES = 255
+FILE_NAME_MAX_BYTES = names.NAME_MAX_BYTES
 ARGS_MAX = 256
 ENV_MAX = 64
 ARGUMENT_MAX_BYTES = 128 * KIB - KIB
@@ -105,6 +107,8 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
         merge: Whether stderr is sent as stdout, in the order in which the program wrote both.
         keep_s: Seconds that it goes on while nobody drives it; given, it can be attached to.
         once: The client's own random name for this request: sent again, it starts no second run.
+        outputs: Patterns of the files that come back: ``*`` and ``?`` stand for anything but a
+            slash, ``out/`` for all in a folder.
     """
 
     language: str
@@ -118,6 +122,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
     limits: Limits = Limits()
     tty: Tty | UnsetType = UNSET
     merge: bool = False
+    outputs: list[str] = []
     keep_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     once: Once | UnsetType = UNSET
 
@@ -278,6 +283,44 @@ class Stderr(Stdout, tag="stderr", kw_only=True, frozen=True):
     """The same for standard error."""
 
 
+class OutputFile(_Event, tag="file", kw_only=True, frozen=True):
+    """A piece of a file that the run has made; the last one ends at `size`.
+
+    Attributes:
+        name: Relative to the work directory, with ``/``.
+        media_type: By its name's ending, such as ``image/png``.
+        size: Of the whole file, in bytes.
+        offset: Where the piece begins.
+        base64: Its bytes.
+        seq: Of a kept run's events.
+    """
+
+    name: str
+    media_type: str
+    size: int
+    offset: int
+    base64: str
+    seq: int | UnsetType = UNSET
+
+
+class LeftOut(_Event, tag="left_out", kw_only=True, frozen=True):
+    """Something that `outputs` asks for and that does not come.
+
+    Attributes:
+        name: What it is called, cut and escaped so that it can be shown; left out where this
+            speaks of all that there is besides.
+        reason: ``no_file`` (a link, a device, a pipe), ``too_large``, ``too_many``, ``bad_name``
+            or ``unreadable``.
+        message: The same in words.
+        seq: Of a kept run's events.
+    """
+
+    name: str | UnsetType = UNSET
+    reason: str
+    message: str
+    seq: int | UnsetType = UNSET
+
+
 class Drained(_Event, tag="drained", kw_only=True, frozen=True):
     """Flow control for much stdin: the program's side has taken `bytes` of it so far."""
 
@@ -322,6 +365,23 @@ class Error(_Event, tag="error", kw_only=True, frozen=True):
     retry_after_s: float | UnsetType = UNSET
 
 
+class ResultFile(msgspec.Struct, kw_only=True, frozen=True):
+    """A file that a run has made, in one piece."""
+
+    name: str
+    media_type: str
+    size: int
+    base64: str
+
+
+class ResultLeftOut(msgspec.Struct, kw_only=True, frozen=True):
+    """See `LeftOut`."""
+
+    name: str | UnsetType = UNSET
+    reason: str
+    message: str
+
+
 class Result(_Event, kw_only=True, frozen=True):
     """A whole run in one answer, as HTTP gives it.
 
@@ -329,6 +389,8 @@ class Result(_Event, kw_only=True, frozen=True):
         stdout: All of it, build and run; `stdout_base64` in its place where it is not UTF-8.
         stderr: Likewise.
         exit: How it ended.
+        files: What it has made, if `outputs` asked for files.
+        left_out: Of that, what did not come.
     """
 
     run: str
@@ -337,6 +399,8 @@ class Result(_Event, kw_only=True, frozen=True):
     stderr: str | UnsetType = UNSET
     stderr_base64: str | UnsetType = UNSET
     exit: Exit
+    files: list[ResultFile] | UnsetType = UNSET
+    left_out: list[ResultLeftOut] | UnsetType = UNSET
 
 
 class _OnlyId(msgspec.Struct):
@@ -354,6 +418,8 @@ ServerMessage = (
     | Started
     | Stdout
     | Stderr
+    | OutputFile
+    | LeftOut
     | Drained
     | Exit
     | Error
@@ -515,6 +581,7 @@ def check_run(request: RunRequest) -> None:
     if request.files is not UNSET:
         _check_files(request.files)
     _check_args_and_env(request.args, request.env)
+    _check_outputs(request.outputs)
     if request.command is not UNSET:
         _check_argument(request.command, "$.command")
         if not request.command.strip():
@@ -543,6 +610,23 @@ def _check_args_and_env(args: list[str], env: dict[str, str]) -> None:
             f"args and env have {size} bytes; the limit is {ARGUMENTS_MAX_BYTES} bytes",
             path="$.args",
         )
+
+
+def _check_outputs(patterns: list[str]) -> None:
+    if len(patterns) > names.PATTERNS_MAX:
+        raise TooLargeError(
+            f"{len(patterns)} outputs; the limit is {names.PATTERNS_MAX} patterns",
+            path="$.outputs",
+        )
+    for index, pattern in enumerate(patterns):
+        path = f"$.outputs[{index}]"
+        size = _size(pattern)
+        if size > FILE_NAME_MAX_BYTES:
+            raise TooLargeError(
+                f"a pattern of {size} bytes; the limit is {FILE_NAME_MAX_BYTES} bytes", path=path
+            )
+        if problem := names.pattern_problem(pattern):
+            raise BadMessageError(f"the pattern {pattern[:80]!r} {problem}", path=path)
 
 
 def _check_files(files: list[File]) -> None:
@@ -581,18 +665,7 @@ def _check_name(name: str, path: str) -> None:
             f"the file name {shown!r} has {size} bytes; the limit is {FILE_NAME_MAX_BYTES} bytes",
             path=path,
         )
-    problem = None
-    if not name:
-        problem = "is empty"
-    elif name.startswith("/"):
-        problem = "is absolute; names are relative"
-    elif any(ord(character) < ord(" ") or character == "\x7f" for character in name):
-        problem = "holds a control character"
-    elif "" in name.split("/"):
-        problem = "has an empty part"
-    elif {".", ".."} & set(name.split("/")):
-        problem = "has a part . or .."
-    if problem:
+    if problem := names.problem(name):
         raise BadMessageError(f"the file name {shown!r} {problem}", path=path)
 
 

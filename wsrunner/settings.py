@@ -170,6 +170,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1, le=1_048_576)],
         Meta(description="Size of a run's work directory (a tmpfs, part of its memory), in MiB."),
     ] = 128
+    files_mb: Annotated[
+        Annotated[int, Meta(ge=0, le=1024)],
+        Meta(
+            description="Files of a run that may come back (outputs), all together, in MiB; "
+            "0 for none."
+        ),
+    ] = 16
     message_kb: Annotated[
         Annotated[int, Meta(ge=1, le=65_536)],
         Meta(description="Largest message a client may send, in KiB."),

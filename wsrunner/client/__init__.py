@@ -7,12 +7,14 @@
     run ── a run as its caller holds it        course ── a run as the server tells it
     flow ── who waits for whom                 encoding ── arguments to messages
     catalogue ── the languages                 feed ── the operators' view
+    files ── what a run has made
     errors ── what a caller may have to catch
 """
 
 from wsrunner.client.client import Client, Collected
 from wsrunner.client.errors import ConnectError, ConnectionLostError, RunRefusedError
 from wsrunner.client.feed import watch
+from wsrunner.client.files import LeftOut, RunFile
 from wsrunner.client.flow import Output
 from wsrunner.client.run import Keys, Run
 from wsrunner.protocol import Exit
@@ -24,8 +26,10 @@ __all__ = [
     "ConnectionLostError",
     "Exit",
     "Keys",
+    "LeftOut",
     "Output",
     "Run",
+    "RunFile",
     "RunRefusedError",
     "watch",
 ]

@@ -27,6 +27,7 @@ from wsrunner.client import catalogue, encoding
 from wsrunner.client.connection import Connection, token_headers
 from wsrunner.client.course import Course, GapListener, QueuedListener, StartedListener
 from wsrunner.client.errors import CLOSE_TOO_BIG, ConnectionLostError, RunRefusedError
+from wsrunner.client.files import LeftOut, RunFile
 from wsrunner.client.flow import StreamName
 from wsrunner.client.keeping import Keeping, new_once
 from wsrunner.client.link import Link
@@ -49,6 +50,8 @@ class Collected:
     stdout: bytes
     stderr: bytes
     exit: Exit
+    files: Sequence[RunFile] = ()
+    left_out: Sequence[LeftOut] = ()
 
 
 class Client:
@@ -126,6 +129,7 @@ class Client:
         tty: tuple[int, int] | bool = False,
         merge: bool = False,
         keep_s: float | None = None,
+        outputs: Sequence[str] = (),
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
         on_gap: GapListener | None = None,
@@ -147,6 +151,8 @@ class Client:
             keep_s: Let it survive a lost connection: so long it goes on, and the client comes back
                 to it by itself. It can be attached to as well, see `Run.keys`. Leaving the client
                 does not end it at once: `Run.cancel` does.
+            outputs: Patterns of the files that are to come back, such as ``*.png`` and ``out/``:
+                they are in `Run.files` in the end.
             on_queued: Called when the run must wait and whenever its position changes.
             on_started: Called when a stage starts.
             on_gap: Called with the bytes of output that were lost while the client was away for
@@ -176,6 +182,7 @@ class Client:
             merge=merge,
             keep_s=keep_s,
             once=None if keep_s is None else new_once(),
+            outputs=outputs,
         )
         keeping = None if keep_s is None else Keeping(request, keep_s)
         course = Course(run_id, on_queued, on_started, keeping=keeping, on_gap=on_gap)
@@ -227,6 +234,7 @@ class Client:
         env: Mapping[str, str] | None = None,
         command: str | None = None,
         limits: Mapping[str, float] | None = None,
+        outputs: Sequence[str] = (),
     ) -> Collected:
         """Run to the end and return all output with the exit.
 
@@ -244,6 +252,7 @@ class Client:
             env=env,
             command=command,
             limits=limits,
+            outputs=outputs,
         )
         pieces: dict[StreamName, list[bytes]] = {"stdout": [], "stderr": []}
         try:
@@ -253,7 +262,8 @@ class Client:
         except BaseException:
             self._abandon(run.id)
             raise
-        return Collected(b"".join(pieces["stdout"]), b"".join(pieces["stderr"]), ended)
+        out, err = b"".join(pieces["stdout"]), b"".join(pieces["stderr"])
+        return Collected(out, err, ended, run.files, run.left_out)
 
     async def languages(self) -> list[dict[str, Any]]:
         """Return the server's catalogue, ``GET /v1/languages``; needs no open connection.

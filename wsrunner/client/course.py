@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from wsrunner import protocol
 from wsrunner.client.errors import ConnectionLostError, RunRefusedError
+from wsrunner.client.files import Incoming
 from wsrunner.client.flow import Output, OutputBuffer, StdinWindow, StreamName
 from wsrunner.client.keeping import Keeping
 from wsrunner.protocol import Exit
@@ -27,6 +28,7 @@ class Course:
 
     Attributes:
         outputs: What it printed and nobody took yet.
+        incoming: The files it has made, as far as they have come.
         window: Its stdin on the way.
         answered: Set once the server accepted or refused the run.
         ended: Set once nothing comes any more; then one of the next two is set.
@@ -50,6 +52,7 @@ class Course:
         self.waiting: int | None = None
         self.stage: protocol.Stage = "queue"
         self.outputs = OutputBuffer()
+        self.incoming = Incoming()
         self.window = StdinWindow()
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
@@ -86,6 +89,8 @@ class Course:
                 self.answered.set()
                 if self._on_started is not None:
                     self._on_started(event.stage)
+            case protocol.OutputFile() | protocol.LeftOut():
+                self.incoming.take(event)
             case protocol.Drained():
                 self.window.taken(event.bytes)
                 if keeping is not None:
@@ -108,6 +113,7 @@ class Course:
                 self.answered.set()
             case protocol.Gap():
                 missed = keeping.gap(event)
+                self.incoming.tear()
                 if self._on_gap is not None:
                     self._on_gap(missed)
             case protocol.Detached():

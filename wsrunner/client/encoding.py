@@ -30,6 +30,7 @@ def run_request(
     limits: Mapping[str, float] | None,
     tty: tuple[int, int] | bool,
     merge: bool,
+    outputs: Sequence[str],
     keep_s: float | None = None,
     once: str | None = None,
 ) -> protocol.RunRequest:
@@ -58,6 +59,7 @@ def run_request(
         merge=merge,
         keep_s=UNSET if keep_s is None else keep_s,
         once=UNSET if once is None else once,
+        outputs=list(outputs),
     )
 
 

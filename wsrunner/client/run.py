@@ -6,12 +6,13 @@ Owns no task. What the server says comes through its `Course`, what is sent goes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Self, get_args
 
 from wsrunner import protocol
 from wsrunner.client import encoding
 from wsrunner.client.course import Course
+from wsrunner.client.files import LeftOut, RunFile
 from wsrunner.client.flow import Output
 from wsrunner.protocol import Exit
 
@@ -90,6 +91,16 @@ class Run:
     def stage(self) -> protocol.Stage:
         """``queue``, ``build`` or ``run``: the one it is in, or ended in."""
         return self._course.stage
+
+    @property
+    def files(self) -> Sequence[RunFile]:
+        """What it has made of its ``outputs``: all of it once `exit` has returned."""
+        return self._course.incoming.files
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What of its ``outputs`` did not come."""
+        return self._course.incoming.left_out
 
     def __aiter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
+from wsrunner import names
 from wsrunner.address import link
 from wsrunner.client import (
     Client,
@@ -30,11 +31,12 @@ from wsrunner.client import (
     Run,
     RunRefusedError,
 )
-from wsrunner.commands import descriptors, outcomes, sources
+from wsrunner.commands import descriptors, outcomes, saving, sources
 from wsrunner.commands.descriptors import STDERR, STDIN, STDOUT
 from wsrunner.commands.job import Job
 from wsrunner.commands.notices import Notices
 from wsrunner.commands.outcomes import StopError
+from wsrunner.commands.saving import SavingError
 from wsrunner.commands.sources import SourceError
 from wsrunner.commands.terminal import Terminal
 
@@ -172,7 +174,25 @@ class _Console:
                 descriptor = STDOUT if output.stream == "stdout" else STDERR
                 await self._write(descriptor, output.data)
                 self._notices.printed(descriptor, output.data)
-        return await run.exit()
+        ended = await run.exit()
+        self._save(run)
+        return ended
+
+    def _save(self, run: Run) -> None:
+        """Write what the run has made, and say what there is and what did not come.
+
+        Raises:
+            StopError: It can't be written.
+        """
+        try:
+            saved = [] if self._job.out is None else saving.save(run.files, self._job.out)
+        except SavingError as exc:
+            raise StopError(outcomes.EX_IO_ERROR, f"can't write {exc}") from exc
+        for path in saved:
+            self._notices.say(f"wrote {path}")
+        for each in run.left_out:
+            name = "files" if each.name is None else each.name
+            self._notices.say(f"left out {names.shown(name)}: {names.shown(each.message)}")
 
     async def _start(
         self, client: Client, catalogue: asyncio.Task[list[dict[str, Any]]] | None
@@ -198,6 +218,7 @@ class _Console:
             tty=self._size if job.tty else False,
             merge=job.merge,
             stdin="" if job.no_stdin and not job.tty else None,
+            outputs=job.outputs,
             keep_s=job.keep_s,
             on_queued=self._queued,
             on_started=self._started,

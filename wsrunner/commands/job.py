@@ -25,6 +25,8 @@ class Job:
         keep_s: How long it goes on where the connection is lost; None ends it then.
         kept: (run, key) of a kept run to attach to, in place of all that says what to run.
         watch: Nothing is sent to it.
+        outputs: Patterns of the files to bring back.
+        out: Where to.
     """
 
     main: bytes = b""
@@ -44,6 +46,8 @@ class Job:
     keep_s: float | None = None
     kept: tuple[str, str] | None = None
     watch: bool = False
+    outputs: tuple[str, ...] = ()
+    out: Path | None = None
 
     @property
     def outlives(self) -> bool:

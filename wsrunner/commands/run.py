@@ -55,6 +55,17 @@ class _RunCommand(click.Command):
 @click.option("--output-kb", type=click.IntRange(min=1), help="Output in KiB.")
 @click.option("--pids", type=click.IntRange(min=1), help="Processes and threads.")
 @click.option("--merge", is_flag=True, help="Print stderr on stdout, in the order written.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory to put the files in that the program makes.",
+)
+@click.option(
+    "--outputs",
+    multiple=True,
+    metavar="PATTERN",
+    help="Which: such as '*.png', or out/ for a folder; may be repeated.  [default: *]",
+)
 @click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
 @click.option(
     "--keep",
@@ -79,6 +90,8 @@ def run_command(
     env: tuple[str, ...],
     command: str | None,
     merge: bool,
+    out: Path | None,
+    outputs: tuple[str, ...],
     tty: bool,
     keep_s: float | None,
     stats: bool,
@@ -101,9 +114,11 @@ def run_command(
     if code is None and not files:
         raise click.UsageError("name a file to run, or - for stdin, or give source with --code")
     token = options.choose_token(token, token_file, "WSRUNNER_TOKEN")
-    _check(url, token, [*files, *args, *env, command or "", language or "", code or ""])
+    _check(url, token, [*files, *args, *env, *outputs, command or "", language or "", code or ""])
     from_stdin = code is None and files[0] == "-"
     no_stdin = from_stdin and stdin is None
+    if outputs and out is None:
+        raise click.UsageError("--outputs needs --out, the directory to put them in")
     if tty and not sys.stdin.isatty() and stdin is None and not from_stdin:
         raise click.UsageError("--tty needs a terminal as stdin")
     if stdin is not None and str(stdin) == "-":
@@ -121,6 +136,8 @@ def run_command(
         stdin=stdin,
         no_stdin=no_stdin,
         merge=merge,
+        outputs=outputs or (() if out is None else ("*",)),
+        out=out,
         tty=tty,
         stats=stats,
         json=as_json,

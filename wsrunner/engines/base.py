@@ -112,6 +112,9 @@ class Plan:
         window: (columns, rows) of a terminal run, else None.
         merge: Whether stderr is stdout, from the start.
         ahead: Whether its files allow that its first command was started before they were there.
+        outputs: Patterns of the files that are to come out after the run's report. Then nothing
+            that the program has started is there any more when that report comes, and `STDOUT`
+            carries an archive behind it, see `runs.archive`.
     """
 
     files: Mapping[str, bytes]
@@ -125,6 +128,7 @@ class Plan:
     window: tuple[int, int] | None = None
     merge: bool = False
     ahead: bool = False
+    outputs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

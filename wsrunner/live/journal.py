@@ -8,12 +8,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-from wsrunner.runs.events import Exit, Output, Refused, Started
+from wsrunner.runs.events import Exit, File, LeftOut, Output, Refused, Started
 
 ENTRY_COST_BYTES = 256
 """What an entry takes beside its output, so that a million empty ones count too."""
 
-Lasting = Started | Output | Exit | Refused
+Lasting = Started | Output | File | LeftOut | Exit | Refused
 """Events that a journal keeps; of the others only the newest is of use."""
 
 
@@ -137,7 +137,7 @@ class Journal:
         assert seq > self.last, f"event {seq} after {self.last}"
         before = self.output_bytes if before_bytes is None else before_bytes
         size = len(event.data) if isinstance(event, Output) else 0
-        self.cost += ENTRY_COST_BYTES + size
+        self.cost += _cost(event)
         self._entries.append(Entry(seq, event, before, self.cost))
         self.last = seq
         self.output_bytes = before + size
@@ -167,7 +167,11 @@ class Journal:
         return taken
 
     def _cost(self, at: int) -> int:
-        return ENTRY_COST_BYTES + self._entries[at].output_bytes
+        return _cost(self._entries[at].event)
+
+
+def _cost(event: Lasting) -> int:
+    return ENTRY_COST_BYTES + (len(event.data) if isinstance(event, Output | File) else 0)
 
 
 class Cursor:

@@ -14,7 +14,7 @@ from wsrunner import errors
 from wsrunner.errors import WsrunnerError
 from wsrunner.live.journal import Entry, Lasting
 from wsrunner.live.show import Record
-from wsrunner.runs.events import Exit, Output, Queued, Refused, Started
+from wsrunner.runs.events import Exit, File, LeftOut, Output, Queued, Refused, Started
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -121,6 +121,10 @@ def pack_entry(entry: Entry) -> tuple[str, bytes]:
     match event:
         case Output(_, stream, data):
             return "e", _encode((before, "output", stream, data))
+        case File():
+            return "e", _encode((before, "file", *event[1:]))
+        case LeftOut():
+            return "e", _encode((before, "left_out", *event[1:]))
         case Started(_, stage):
             return "e", _encode((before, "started", stage))
         case Exit():
@@ -147,10 +151,16 @@ def unpack_event(content: bytes) -> Told:
     return Told(_event(kind, fields), None if before == UNKNOWN_BYTES else before)
 
 
-def _event(kind: str, fields: list[Any]) -> Lasting | Queued:
+def _event(  # noqa: PLR0911 - one for each kind of event
+    kind: str, fields: list[Any]
+) -> Lasting | Queued:
     match kind:
         case "output":
             return Output(0, *fields)
+        case "file":
+            return File(0, *fields)
+        case "left_out":
+            return LeftOut(0, *fields)
         case "started":
             return Started(0, *fields)
         case "queued":

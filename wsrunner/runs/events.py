@@ -49,6 +49,26 @@ class Output(NamedTuple):
     data: bytes
 
 
+class File(NamedTuple):
+    """A piece of a file that the run has made; `size` is the whole file's."""
+
+    seq: int
+    name: str
+    media_type: str
+    size: int
+    offset: int
+    data: bytes
+
+
+class LeftOut(NamedTuple):
+    """A file that was asked for and does not come, or all that there are besides (no name)."""
+
+    seq: int
+    name: str | None
+    reason: str
+    message: str
+
+
 class Drained(NamedTuple):
     """The program's side has taken so many bytes of the stdin that came while it ran."""
 
@@ -56,7 +76,7 @@ class Drained(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """The one end of an accepted run; all of its output came before.
+    """The one end of an accepted run; all of its output and its files came before.
 
     Attributes:
         stage: Where it ended: ``queue`` if it never started.
@@ -88,4 +108,4 @@ class Refused(NamedTuple):
     error: WsrunnerError
 
 
-Event = Queued | Started | Output | Drained | Exit | Refused
+Event = Queued | Started | Output | File | LeftOut | Drained | Exit | Refused

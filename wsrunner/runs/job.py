@@ -35,6 +35,7 @@ class Job:
         limits: Its own limits.
         window: (columns, rows) of a terminal, or None for pipes.
         merge: Whether stderr comes as stdout, in the order in which both were written.
+        outputs: Patterns of the files to bring back, see `names.Patterns`.
     """
 
     language: str
@@ -47,6 +48,7 @@ class Job:
     limits: Limits = Limits()
     window: tuple[int, int] | None = None
     merge: bool = False
+    outputs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

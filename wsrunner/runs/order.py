@@ -94,6 +94,7 @@ def make_order(
         window=job.window,
         merge=job.merge,
         ahead=language.ahead is not None and language.ahead.serves(files),
+        outputs=job.outputs,
     )
     ahead = None if job.window else _ahead(language, image, settings)
     return Order(

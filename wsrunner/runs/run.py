@@ -5,7 +5,7 @@ output `output`'s, why it ended `verdict`'s. Knows a reader of its events and no
 
 The tasks of a run:
 
-    execute                 admit → lease → begin → read, cut, deliver → exit
+    execute                 admit → lease → begin → read, cut, deliver → files → exit
     ├─ announcer            tells the newest queue position while one is due, else absent
     ├─ lease watch          ends the run if the gate loses its permit
     ├─ stdin drain          tells the client that much stdin was taken, else absent
@@ -22,14 +22,16 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 
-from wsrunner.engines.base import BadReportError, Container, Ended, Frame, Ready, Report
+from wsrunner.engines.base import BadReportError, Container, Ended, Frame, Item, Ready, Report
 from wsrunner.errors import EngineUnavailableError, GateUnavailableError, WsrunnerError
 from wsrunner.gates.base import Permit, Ticket
 from wsrunner.runs import verdict
 from wsrunner.runs.announcer import Announcer
 from wsrunner.runs.delivery import Delivery, Reader
 from wsrunner.runs.events import Exit, Reason, Stage, Started
+from wsrunner.runs.files import Outgoing
 from wsrunner.runs.host import Host
 from wsrunner.runs.input import Input
 from wsrunner.runs.job import Job, Principal
@@ -38,6 +40,7 @@ from wsrunner.runs.order import Order
 from wsrunner.runs.output import OutputStream
 from wsrunner.runs.tasks import Tasks
 from wsrunner.runs.verdict import Verdict
+from wsrunner.units import MIB
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +257,7 @@ class Run:
             except TimeoutError:
                 await output.send_due(pace=False)
                 continue
-            for item in items:
+            for at, item in enumerate(items, start=1):
                 if isinstance(item, Frame):
                     self._take(item, order.output_max_bytes)
                 elif isinstance(item, Ready):
@@ -267,11 +270,23 @@ class Run:
                     self._wall_timer.cancel()
                     self._bound_delivery()
                     await output.finish()
+                    if order.plan.outputs and item.stage == "run" and self._ending is None:
+                        await self._bring_files(order, container, items[at:])
                     return item
             if not items:
                 await output.finish()
                 return None
             await output.send_due(pace=True)
+
+    async def _bring_files(self, order: Order, container: Container, first: Sequence[Item]) -> None:
+        settings = self._host.settings
+        outgoing = Outgoing(
+            order.plan.outputs,
+            order.plan.files,
+            max_bytes=settings.files_mb * MIB,
+            delivery=self.delivery,
+        )
+        await outgoing.bring(container, first, wait_s=settings.slow_client_s)
 
     def _take(self, frame: Frame, max_bytes: int) -> None:
         """Take output, and end the run that exceeds its limit."""

@@ -6,6 +6,8 @@ milliseconds.
 
 from __future__ import annotations
 
+import base64
+
 from msgspec import UNSET, UnsetType
 
 from wsrunner import protocol
@@ -13,7 +15,17 @@ from wsrunner.engines.base import STDERR
 from wsrunner.errors import WsrunnerError
 from wsrunner.live.journal import Entry, Gap
 from wsrunner.live.show import Item
-from wsrunner.runs.events import Drained, Event, Exit, Output, Queued, Refused, Started
+from wsrunner.runs.events import (
+    Drained,
+    Event,
+    Exit,
+    File,
+    LeftOut,
+    Output,
+    Queued,
+    Refused,
+    Started,
+)
 from wsrunner.runs.job import Job, Limits
 from wsrunner.units import KIB
 
@@ -35,6 +47,7 @@ def job_of(request: protocol.RunRequest) -> Job:
         limits=_limits(request.limits),
         window=None if request.tty is UNSET else (request.tty.columns, request.tty.rows),
         merge=request.merge,
+        outputs=request.outputs,
     )
 
 
@@ -92,6 +105,28 @@ def exit_message(
     )
 
 
+def file_message(
+    event: File | LeftOut,
+    id: str | UnsetType,  # noqa: A002
+    seq: int | UnsetType = UNSET,
+) -> protocol.OutputFile | protocol.LeftOut:
+    """Return a piece of a file, or what is told of one, as a message; `seq` for a kept run."""
+    if isinstance(event, LeftOut):
+        name = UNSET if event.name is None else event.name
+        return protocol.LeftOut(
+            id=id, name=name, reason=event.reason, message=event.message, seq=seq
+        )
+    return protocol.OutputFile(
+        id=id,
+        name=event.name,
+        media_type=event.media_type,
+        size=event.size,
+        offset=event.offset,
+        base64=base64.b64encode(event.data).decode("ascii"),
+        seq=seq,
+    )
+
+
 class Wording:
     """Puts one run's events into a client's words.
 
@@ -105,12 +140,16 @@ class Wording:
         self.id = id
         self._outputs = 0
 
-    def message(self, event: Event, run_id: str) -> protocol.ServerMessage:
+    def message(  # noqa: PLR0911 - one for each kind of event
+        self, event: Event, run_id: str
+    ) -> protocol.ServerMessage:
         """Return the message that tells of an event; to be called once for each, in order."""
         match event:
             case Output():
                 self._outputs += 1
                 return output_message(event, self.id, self._outputs)
+            case File() | LeftOut():
+                return file_message(event, self.id)
             case Queued(position, waiting):
                 return protocol.Queued(id=self.id, run=run_id, position=position, waiting=waiting)
             case Started(_, stage):
@@ -129,6 +168,8 @@ def kept_message(item: Item, id: str | UnsetType, run_id: str) -> protocol.Serve
     match item:
         case Entry(seq, Output() as output):
             message = output_message(output, id, seq)
+        case Entry(seq, (File() | LeftOut()) as told):
+            message = file_message(told, id, seq)
         case Entry(seq, Started(_, stage)):
             message = protocol.Started(id=id, run=run_id, stage=stage, seq=seq)
         case Entry(seq, Exit() as ended):

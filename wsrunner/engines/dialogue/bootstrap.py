@@ -77,7 +77,11 @@ def encode(plan: Plan, mark: bytes, ahead: Ahead | None = None) -> bytes:
     elif plan.build:
         define("build", "\n".join(["set -e", *plan.build]))
     define("run", plan.run, plan.args)
-    script.append("stage build build && stage run run" if plan.build else "stage run run")
+    run = "stage run run"
+    if plan.outputs:
+        script.append("last=run")
+        run = f"{{ stage run run; files {shlex.join(find_tests(plan.outputs))}; }}"
+    script.append(f"stage build build && {run}" if plan.build else run)
     encoded = "\n".join(script).encode() + b"\n"
     return b"%s%*d\n%s%s" % (mark, HEADER_BYTES - 1 - len(mark), len(encoded), encoded, raw)
 
@@ -146,6 +150,24 @@ def _cpu_s(limit_s: float) -> int:
 def _function(name: str, command: str, live_env: Mapping[str, str]) -> str:
     exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in live_env.items())
     return f"{name}() {{ {exports}exec $reset{command}; }}"
+
+
+def find_tests(patterns: Sequence[str]) -> list[str]:
+    """Return the tests by which `find` finds, in the work directory, what matches a pattern.
+
+    Its own wildcards match a slash, too (POSIX, find): what has more of them than the pattern is
+    left out again. Of a folder more may be found than the pattern means.
+    """
+    tests: list[str] = []
+    for pattern in patterns:
+        path = "./" + pattern.replace("\\", r"\\").replace("[", r"\[")
+        if tests:
+            tests.append("-o")
+        if path.endswith("/"):
+            tests += ["-path", path + "*"]
+        else:
+            tests += ["-path", path, "!", "-path", "*" + "/*" * (path.count("/") + 1)]
+    return tests
 
 
 def _command(line: str, env: Mapping[str, str], args: Sequence[str]) -> str:

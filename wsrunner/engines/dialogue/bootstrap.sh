@@ -6,12 +6,14 @@
 # shell that starts a program ahead of its request (see `ahead`), which takes bash, pipes and mkfifo.
 #
 # Request on stdin:  MARK BYTES\n, padded to 45 bytes, then BYTES bytes of shell that call limits, put,
-#                    drop or give, terminal and stage; what follows on stdin belongs to `put`, then to
-#                    the program.
+#                    drop or give, terminal, stage and files; what follows on stdin belongs to `put`,
+#                    then to the program.
 # Report of a stage: MARK on stdout, and on stderr (with a terminal on its one stream, once)
 #                    MARK STAGE STATUS ENDED WALL_NS CPU_NS PEAK_BYTES OOM_KILLS\n
 #                    STATUS as the shell has it; ENDED is `exited` or `signaled`, which tells exit code
 #                    137 from SIGKILL; `-` stands for a figure that can't be told here.
+# Files, if any are asked for, come after the last report: as tar archives on stdout, none
+# where there is no file, then `end STATUS\n`.
 # With a terminal, or a program to start ahead, it prints \036R when it can take the request. With a
 # terminal it prints a report of a stage `ready` when the program's input may come: before, the line
 # discipline would treat it in the wrong mode.
@@ -225,6 +227,33 @@ drop() { # drop [SAME]: as if nothing had been started
   return 0
 }
 
+end_all() { # ends whatever the program has left behind: what is read now does not change any more
+  [ $$ = 1 ] || return 0
+  tries=0
+  while [ $tries -lt 100 ]; do
+    # All but the first process and this one.
+    kill -s KILL -- -1 || break
+    # They take a moment to go; most often less than a process would take that sleeps.
+    [ $tries -lt 50 ] || sleep 0.02
+    tries=$((tries + 1))
+  done
+}
+
+files() { # files TEST...: what `find` finds by the tests goes out, links and devices as what they are
+  if [ "$mode" = tty ]; then
+    stty raw -echo <&3
+    # tar itself refuses to write to a terminal.
+    pack "$@" | cat >&5
+  else
+    pack "$@" >&5
+  fi
+}
+
+pack() { # pack TEST...: writes an archive
+  command -v find >&2 && command -v tar >&2 && find . ! -type d '(' "$@" ')' -exec tar -cf - -- '{}' +
+  echo "end $?"
+}
+
 stage() { # stage NAME FUNCTION: run and report it; false if it failed
   # The wall clock's interval has the CPU clock's within it; `times` has the kernel add what this shell
   # has used since it last slept, which would else be the stage's.
@@ -264,6 +293,7 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
   # The clock may have been set meanwhile.
   [ -n "$began" ] && [ -n "$now" ] && [ "$now" -ge "$began" ] && wall=$((now + tick - began))000
   [ "$cpu" = - ] || cpu=$((cpu - cpu_before))
+  [ "$1" = "$last" ] && end_all
   # The peak is the container's: it tells of this stage only if none before needed more.
   own=$peak
   [ "$peak" = "$peak_before" ] && own=-
@@ -276,7 +306,7 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
 keep() {
   exec 7</tmp/.child
   rm /tmp/.child /tmp/.waiting
-  cpu_before='' peak_before='' merge='' guarded='' job_control='' reset='' shell=sh
+  cpu_before='' peak_before='' merge='' last='' guarded='' job_control='' reset='' shell=sh
   started='' given='' # a program that was started ahead, and whether the request takes it
   [ -n "$BASH_VERSION" ] && shell=bash
   if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then

@@ -6,7 +6,7 @@ Owns the forms of the answers. The course of a run is `runs.run`'s.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from msgspec import UNSET, UnsetType
@@ -15,12 +15,13 @@ from wsrunner import protocol
 from wsrunner.engines.base import STDERR
 from wsrunner.errors import WsrunnerError
 from wsrunner.runs.delivery import Reader, ReaderGoneError
-from wsrunner.runs.events import Event, Exit, Output, Refused, Stage, Started
+from wsrunner.runs.events import Event, Exit, File, LeftOut, Output, Refused, Stage, Started
 from wsrunner.runs.job import Job, Principal
 from wsrunner.runs.run import Run
 from wsrunner.serving import wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.plain_session import outcome
+from wsrunner.serving.results import GatheredFiles
 
 KEEP_ALIVE_S = 15.0
 """How often something is sent to a client that hears nothing: proxies give up after 30 s or so."""
@@ -83,6 +84,7 @@ class Gathered:
         exit: Its end; None if it was refused.
         error: Why it was refused.
         output: What came, in order: the stage, the stream, the bytes.
+        files: What the run has made.
     """
 
     run: Run
@@ -93,6 +95,7 @@ class Gathered:
         self.error: WsrunnerError | None = None
         self.stage: Stage = "queue"
         self.output: list[tuple[Stage, int, bytes]] = []
+        self.files = GatheredFiles()
 
     async def send(self, event: Event) -> None:
         """See `Reader.send`."""
@@ -100,6 +103,8 @@ class Gathered:
             self.stage = event.stage
         elif isinstance(event, Output):
             self.output.append((self.stage, event.stream, event.data))
+        elif isinstance(event, File | LeftOut):
+            self.files.take(event)
         elif isinstance(event, Exit):
             self.exit = event
             self.ended.set()
@@ -144,11 +149,13 @@ class Gathered:
         """
         event = self.settled()
         out, err = self.stream(1), self.stream(STDERR)
+        payload: dict[str, Any] = wire.named_payload("stdout", out)
+        payload |= wire.named_payload("stderr", err)
         return protocol.Result(
             id=id,
             run=self.run.run_id,
-            **wire.named_payload("stdout", out),
-            **wire.named_payload("stderr", err),
+            **payload,
+            **self.files.fields(),
             exit=wire.exit_message(event, id, self.run.run_id),
         )
 

@@ -1,0 +1,47 @@
+"""Files that came out of a run, gathered for an answer that has them whole."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from msgspec import UNSET
+
+from wsrunner.protocol import ResultFile, ResultLeftOut
+from wsrunner.runs.events import File, LeftOut
+
+
+class GatheredFiles:
+    """Takes what is told of a run's files."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[File, bytearray]] = []
+        self._left_out: list[ResultLeftOut] = []
+
+    def take(self, event: File | LeftOut) -> None:
+        """Take one event, in order."""
+        if isinstance(event, LeftOut):
+            name = UNSET if event.name is None else event.name
+            self._left_out.append(
+                ResultLeftOut(name=name, reason=event.reason, message=event.message)
+            )
+        elif event.offset:
+            self._files[-1][1].extend(event.data)
+        else:
+            self._files.append((event, bytearray(event.data)))
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a result; none where there is nothing to tell."""
+        files = [
+            ResultFile(
+                name=first.name,
+                media_type=first.media_type,
+                size=first.size,
+                base64=base64.b64encode(content).decode("ascii"),
+            )
+            for first, content in self._files
+            # The engine may have gone away in the middle of one.
+            if len(content) == first.size
+        ]
+        given: dict[str, Any] = {"files": files, "left_out": self._left_out}
+        return {name: value for name, value in given.items() if value}
