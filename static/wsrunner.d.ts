@@ -40,6 +40,8 @@ interface RequestBase {
   keep_s?: number;
   /** A random name of your own for this request, chosen if left out: it never runs twice. */
   once?: string;
+  /** Patterns of the files that are to come back: `*.png`, or `out/` for all in a folder. */
+  outputs?: string[];
 }
 
 /** Exactly one of `code` (the main file's content) and `files` (the first is the main file). */
@@ -132,6 +134,22 @@ export interface Chunk {
   bytes?: Uint8Array;
 }
 
+/** A file that a run has made. Its name is the program's choice. */
+export interface RunFile {
+  name: string;
+  /** Its media type, by the name's ending. */
+  type: string;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** What `outputs` asked for and what does not come. */
+export interface LeftOut {
+  /** Escaped, to be shown; left out where it is about all that there is besides. */
+  name?: string;
+  reason: string;
+  message: string;
+}
+
 export interface Line {
   stream: StreamName;
   /** Without the line's end. */
@@ -196,6 +214,9 @@ export class Run implements AsyncIterable<Line> {
   readonly keys: Keys | null;
   /** Of a run that was attached to, once it is. */
   readonly attached: Attached | null;
+  /** What it has made of its `outputs`; all of it once it has ended. */
+  readonly files: RunFile[];
+  readonly leftOut: LeftOut[];
   /** Whether it has ended, with an exit or without. */
   readonly ended: boolean;
   /** Rejects with a WsrunnerError if the run was not accepted or the connection was lost. */
@@ -209,7 +230,13 @@ export class Run implements AsyncIterable<Line> {
   detach(): void;
   chunks(): AsyncGenerator<Chunk, void, void>;
   lines(): AsyncGenerator<Line, void, void>;
-  collect(): Promise<{ stdout: string; stderr: string; exit: Exit }>;
+  collect(): Promise<{
+    stdout: string;
+    stderr: string;
+    exit: Exit;
+    files: RunFile[];
+    leftOut: LeftOut[];
+  }>;
   [Symbol.asyncIterator](): AsyncGenerator<Line, void, void>;
   on(type: "accepted", listener: (accepted: Accepted) => void): () => void;
   on(type: "attached", listener: (attached: Attached) => void): () => void;
@@ -217,6 +244,7 @@ export class Run implements AsyncIterable<Line> {
   on(type: "queued", listener: (queued: Queued) => void): () => void;
   on(type: "started", listener: (started: Started) => void): () => void;
   on(type: "output", listener: (chunk: Chunk) => void): () => void;
+  on(type: "file", listener: (file: RunFile) => void): () => void;
   on(type: "exit", listener: (exit: Exit) => void): () => void;
   on(type: "error", listener: (error: WsrunnerError) => void): () => void;
 }

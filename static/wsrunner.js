@@ -9,7 +9,7 @@
  *     └─ Run ────── one program: its output, its stdin, its exit
  *        └─ Keeping ── of a kept run: what it takes to come back to it
  *
- * @import { Attached, Chunk, ConnectOptions, ConnectionState, Exit, Keys, Line, Queued, Request, Signal, StreamName } from "./wsrunner.d.ts"
+ * @import { Attached, Chunk, ConnectOptions, ConnectionState, Exit, Keys, LeftOut, Line, Queued, Request, RunFile, Signal, StreamName } from "./wsrunner.d.ts"
  */
 
 const SUBPROTOCOL = "wsrunner.v1";
@@ -470,6 +470,8 @@ export class Run extends Emitter {
   #drainedBytes = 0;
   /** @type {Deferred | null} */
   #drained = null;
+  /** The pieces of the file that comes. @type {Uint8Array[]} */
+  #pieces = [];
 
   /**
    * @param {string} id
@@ -489,6 +491,10 @@ export class Run extends Emitter {
     this.attached = null;
     /** The last `queued` message while the run waits, else null. @type {Queued | null} */
     this.queued = null;
+    /** What it has made of its `outputs`; all of it once it has ended. @type {RunFile[]} */
+    this.files = [];
+    /** What of them does not come. @type {LeftOut[]} */
+    this.leftOut = [];
     /** The stage that runs: null, `build` or `run`. @type {"build" | "run" | null} */
     this.stage = null;
     /** The `exit` message; rejects with a WsrunnerError if there is none. */
@@ -603,7 +609,7 @@ export class Run extends Emitter {
   }
 
   /**
-   * Subscribe to `queued`, `started`, `output`, `exit`, `error`; of a kept run also `accepted`,
+   * Subscribe to `queued`, `started`, `output`, `file`, `exit`, `error`; of a kept run also `accepted`,
    * `attached` and `gap`.
    *
    * @param {string} type
@@ -668,7 +674,8 @@ export class Run extends Emitter {
   async collect() {
     const text = { stdout: "", stderr: "" };
     for await (const chunk of this.chunks()) text[chunk.stream] += chunk.text;
-    return { ...text, exit: await this.exit };
+    const exit = await this.exit;
+    return { ...text, exit, files: this.files, leftOut: this.leftOut };
   }
 
   /** For the connection alone. */
@@ -724,6 +731,12 @@ export class Run extends Emitter {
       case "stdout":
       case "stderr":
         this.#output(message);
+        return false;
+      case "file":
+        this.#file(message);
+        return false;
+      case "left_out":
+        this.leftOut.push({ name: message.name, reason: message.reason, message: message.message });
         return false;
       case "drained":
         this.#drainedBytes = message.bytes;
@@ -802,6 +815,21 @@ export class Run extends Emitter {
     this.#chunks?.push(chunk);
     this._emit("output", chunk);
     this.#wake?.resolve();
+  }
+
+  /** @param {{name: string, media_type: string, size: number, offset: number, base64: string}} message */
+  #file({ name, media_type: type, size, offset, base64 }) {
+    if (!offset) this.#pieces = [];
+    const before = this.#pieces.reduce((sum, { length }) => sum + length, 0);
+    // Of a kept run its beginning may be lost.
+    if (offset !== before) return;
+    const piece = fromBase64(base64);
+    this.#pieces.push(piece);
+    if (offset + piece.length < size) return;
+    const file = { name, type, bytes: joined(this.#pieces, size) };
+    this.#pieces = [];
+    this.files.push(file);
+    this._emit("file", file);
   }
 
   /** @param {Exit} exit */
@@ -910,6 +938,20 @@ function isHighSurrogate(unit) {
 /** @param {string | Uint8Array} piece */
 function byteLength(piece) {
   return typeof piece === "string" ? new TextEncoder().encode(piece).length : piece.length;
+}
+
+/**
+ * @param {Uint8Array[]} pieces
+ * @param {number} size
+ */
+function joined(pieces, size) {
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }
 
 /** @param {Uint8Array} bytes */

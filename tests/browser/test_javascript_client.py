@@ -65,6 +65,28 @@ async def test_bytes_that_are_no_text_arrive_as_they_are(node, server):
     assert await play(node, server, script) == "255,0,65\n"
 
 
+async def test_files_that_a_run_makes_come_whole(node, server):
+    script = """
+      import { connect } from "./wsrunner.js";
+      const connection = connect("http://127.0.0.1:8001");
+      const code = "head -c 300000 /dev/zero >a.bin; : >b.bin; ln -s / c.bin; echo hi";
+      const run = connection.run({ language: "bash", code, outputs: ["*.bin"] });
+      const heard = [];
+      run.on("file", ({ name }) => heard.push(name));
+      const { stdout, files, leftOut } = await run.collect();
+      const zeros = (bytes) => bytes.every((byte) => byte === 0);
+      const told = leftOut.map(({ name, reason }) => name + reason);
+      console.log(stdout.trim(), heard.sort().join(), told.join());
+      const shown = ({ name, type, bytes }) => [name, type, bytes.length, zeros(bytes)].join();
+      console.log(files.map(shown).sort().join(" "));
+      connection.close();
+    """
+    assert await play(node, server, script) == (
+        "hi a.bin,b.bin c.binno_file\n"
+        "a.bin,application/octet-stream,300000,true b.bin,application/octet-stream,0,true\n"
+    )
+
+
 async def test_a_signal_reaches_the_program(node, server):
     script = """
       import { connect } from "./wsrunner.js";
