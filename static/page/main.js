@@ -11,6 +11,7 @@ import { createEditor } from "./editor.js";
 import { Findings } from "./findings.js";
 import { isRunKey } from "./keys.js";
 import { takeLines } from "./lines.js";
+import { Made, OUTPUTS } from "./made.js";
 import { announce, readOut, takeUnread, toast } from "./notices.js";
 import { Output } from "./output.js";
 import { element } from "./picker.js";
@@ -32,6 +33,7 @@ const output = new Output($("log"), {
   onText: readOut, onChange: showTools, onOpen: openPlace,
   onPlace: (stream, line, place) => findings.note(stream, line, place),
 });
+const made = new Made($("made"));
 const programs = new Programs();
 const server = new Server(new URL(".", document.baseURI), (entries) => (programs.languages = entries));
 
@@ -105,7 +107,7 @@ function toggle() {
 
 async function run() {
   const { language, files, args, input, stdin, merge } = programs.current;
-  const request = { language, files };
+  const request = { language, files, outputs: OUTPUTS };
   // A terminal has one stream anyway.
   if (merge && input !== "terminal") request.merge = true;
   if (args.trim()) request.args = splitArguments(args);
@@ -113,6 +115,7 @@ async function run() {
   $("welcome").hidden = true;
   $("input-line").value = "";
   output.clear();
+  made.clear();
   output.finder = findPlaces = placeFinder(files);
   findings = new Findings({ merged: request.merge });
   programs.mark([]);
@@ -164,7 +167,8 @@ async function run() {
   follow(mine, { inTerminal, typed: !inTerminal && input !== "text" });
   try {
     const exit = await mine.exit;
-    if (!inTerminal && exit.stage === "run" && output.empty) output.append("note", "The program printed nothing.\n");
+    made.tell(mine.leftOut);
+    if (!inTerminal && exit.stage === "run" && output.empty && !mine.files.length) output.append("note", "The program printed nothing.\n");
     if (!inTerminal) for (const remark of output.remarks) output.append("note", `${remark}\n`);
     const { tone, title, facts } = outcome(exit, { byMe: stoppedByMe });
     output.whenDrawn(() => programs.mark(findings.marks({ failed: tone === "bad" })));
@@ -200,6 +204,7 @@ function follow(mine, { inTerminal, typed }) {
     // A line that is not ended is a prompt.
     if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
   });
+  mine.on("file", (file) => made.add(file));
   mine.on("error", (error) => {
     // Of one that ended the run, the outcome tells; of input that crossed with the end, nobody need hear.
     if (mine.ended || error.code === "no_such_run") return;
@@ -369,6 +374,7 @@ function setUpControls() {
   });
   $("clear").addEventListener("click", () => {
     output.clear();
+    made.clear();
     terminal?.clear();
     if (!current) {
       foot("");

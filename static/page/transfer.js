@@ -112,7 +112,13 @@ export async function download({ name, program }) {
   else give(`${(name || language).replace(/[\\/:*?"<>|]/g, "_")}.zip`, (await zip()).pack(files));
 }
 
-function give(name, bytes) {
+/**
+ * Let the browser save bytes as a file.
+ *
+ * @param {string} name Without folders.
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ */
+export function give(name, bytes) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes]));
   link.download = name;
