@@ -202,6 +202,9 @@ class ProcessEngine:
     async def images(self):
         return {language.image: language.image for language in languages.load()}
 
+    async def labels(self, image):
+        return {}
+
     async def start(self, box):
         container = ProcessContainer(box, Path(tempfile.mkdtemp(prefix="wsrunner-test-")))
         self._live.append(container)

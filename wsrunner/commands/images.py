@@ -95,7 +95,8 @@ async def _show_images() -> None:
         if status.image is None:
             missing.append(language)
             continue
-        note = f"rebuild: wsrunner images build {language.id}" if status.outdated else ""
+        added = f" --with {' '.join(status.added)}" if status.added else ""
+        note = f"rebuild: wsrunner images build {language.id}{added}" if status.outdated else ""
         rows.append((language.id, status.image, f"{status.size_bytes / 1e6:.0f} MB", note))
     _table(("language", "image", "size", ""), rows)
     if missing:
@@ -132,17 +133,42 @@ def images_pull(names: tuple[str, ...], *, everything: bool) -> None:
     asyncio.run(pull())
 
 
-@images_group.command("build")
+class _BuildCommand(click.Command):
+    """Takes all words after ``--with``, up to the next option, for its packages."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own: list[str] = []
+        taking = False
+        for word in args:
+            if word.startswith("-"):
+                taking = word == "--with"
+                own += [] if taking else [word]
+            else:
+                own += ["--with", word] if taking else [word]
+        return super().parse_args(ctx, own)
+
+
+@images_group.command("build", cls=_BuildCommand)
+@click.option(
+    "--with",
+    "added",
+    multiple=True,
+    metavar="PACKAGE...",
+    help="Debian packages to add, such as python3-numpy.",
+)
 @_language_arguments
-def images_build(names: tuple[str, ...], *, everything: bool) -> None:
+def images_build(names: tuple[str, ...], *, everything: bool, added: tuple[str, ...]) -> None:
     """Build local images of languages from Debian packages; --all: wherever that is possible.
+
+    An image that has packages added keeps them only as long as each build names them.
 
     Kotlin's and Zig's compilers are downloaded by npm and pip, as these are set up.
     """
     import asyncio
 
-    from wsrunner.images import progress, supply
+    from wsrunner.images import contents, progress, supply
 
+    contents.check(added)
     catalogue = _catalogue()
     languages = (
         [language for language in catalogue if language.local_image]
@@ -155,9 +181,36 @@ def images_build(names: tuple[str, ...], *, everything: bool) -> None:
     async def build() -> None:
         async with supply.engine() as docker:
             with progress.show() as display:
-                await supply.build(docker, catalogue, languages, display)
+                await supply.build(docker, catalogue, languages, display, added=added)
 
     asyncio.run(build())
+
+
+@images_group.command("packages")
+@click.argument("name", metavar="LANGUAGE")
+def images_packages(name: str) -> None:
+    """List the Debian packages that a language's image has, beside the base system."""
+    import asyncio
+
+    from wsrunner.engines.docker import images as docker_images
+    from wsrunner.images import contents, supply
+
+    (language,) = _select(_catalogue(), [name])
+
+    async def present() -> Mapping[str, LocalImage]:
+        async with supply.engine() as docker:
+            return await docker_images.images(docker)
+
+    images = asyncio.run(present())
+    image = language.choose(images)
+    if image is None:
+        raise SetupError(f"no image of {language.id} is present: `wsrunner images` says more")
+    packages = contents.packages_of(images[image].labels)
+    if packages is None:
+        raise SetupError(
+            f"{image} does not say what it has; images that `wsrunner images build` makes do"
+        )
+    _table(("package", "version"), packages)
 
 
 @images_group.command("services")

@@ -300,6 +300,16 @@ class Engine(Protocol):
         """
         ...
 
+    async def labels(self, image: str) -> Mapping[str, str]:
+        """Return the labels of a local image, by its name with tag; none if it is not there.
+
+        Costs no more than `images`.
+
+        Raises:
+            EngineUnavailableError: The engine does not answer.
+        """
+        ...
+
     async def start(self, box: Box) -> Container:
         """Create, attach and start a container whose bootstrap waits for a request.
 

@@ -17,7 +17,7 @@ import msgspec
 from wsrunner.engines.docker import images as docker_images
 from wsrunner.engines.docker.images import Docker, LocalImage
 from wsrunner.errors import EngineUnavailableError, ImageMissingError, SetupError
-from wsrunner.images import archives
+from wsrunner.images import archives, contents
 from wsrunner.images.debian import Debian
 from wsrunner.images.services import Service
 from wsrunner.languages import Catalogue, Language, Recipe, image_base
@@ -52,6 +52,7 @@ class _Build(NamedTuple):
     image: str
     recipe: Recipe
     changes: tuple[str, ...]
+    added: tuple[str, ...] = ()
 
 
 class Status(NamedTuple):
@@ -62,12 +63,14 @@ class Status(NamedTuple):
         image: The image that will be used; None if none of its images is present.
         size_bytes: The image's size; 0 if none.
         outdated: Whether the image was built locally by another recipe than today's.
+        added: Packages that were added to the recipe.
     """
 
     language: Language
     image: str | None
     size_bytes: int
     outdated: bool
+    added: Sequence[str] = ()
 
 
 @asynccontextmanager
@@ -93,12 +96,15 @@ def statuses(catalogue: Catalogue, present: Mapping[str, LocalImage]) -> list[St
             found.append(Status(language, None, 0, outdated=False))
             continue
         recipe = catalogue.recipe(language)
+        labels = present[image].labels
+        added = contents.added_to(labels)
         outdated = (
             recipe is not None
             and image == language.local_image
-            and present[image].labels.get(RECIPE_LABEL) != recipe_id(in_full(recipe))
+            and labels.get(RECIPE_LABEL) != recipe_id(contents.extended(in_full(recipe), added))
         )
-        found.append(Status(language, image, present[image].size_bytes, outdated=outdated))
+        size_bytes = present[image].size_bytes
+        found.append(Status(language, image, size_bytes, outdated=outdated, added=added))
     return found
 
 
@@ -188,6 +194,7 @@ async def build(
     progress: Progress,
     *,
     only_missing: bool = False,
+    added: Sequence[str] = (),
 ) -> None:
     """Build the local images of these languages from Debian packages.
 
@@ -197,6 +204,7 @@ async def build(
         languages: For which languages.
         progress: Where stages show.
         only_missing: Leave images alone that are present once it is this process's turn.
+        added: Further Debian packages for each.
 
     Raises:
         SetupError: A language has no recipe, the machine lacks something, or builds failed; the
@@ -211,7 +219,12 @@ async def build(
             f"`wsrunner images pull {without[0].id}` gets {without[0].image}"
         )
     builds = [
-        _Build(image, in_full(catalogue.recipes[image_base(image)]), CHANGES)
+        _Build(
+            image,
+            contents.extended(in_full(catalogue.recipes[image_base(image)]), added),
+            CHANGES,
+            tuple(dict.fromkeys(added)),
+        )
         for image in dict.fromkeys(language.local_image for language in languages)
     ]
     await _build_all(docker, builds, progress, only_missing=only_missing)
@@ -297,7 +310,12 @@ async def _build(docker: Docker, debian: Debian, build: _Build, task: Task) -> N
         )
         size_bytes = tar.stat().st_size
         task.stage("importing")
-        changes = (*build.changes, f"LABEL {RECIPE_LABEL}={recipe_id(recipe)}")
+        has = await asyncio.to_thread(contents.installed, tar)
+        changes = (
+            *build.changes,
+            *contents.changes(build.added, has),
+            f"LABEL {RECIPE_LABEL}={recipe_id(recipe)}",
+        )
         await docker_images.import_tar(
             docker, tar, image, changes, on_bytes=lambda sent: task.advance(sent, size_bytes)
         )

@@ -410,6 +410,7 @@ class DockerEngine:
         self._creations: set[asyncio.Task[DockerContainerSession]] = set()
         self._listeners: list[Callable[[], None]] = []
         self._images: dict[str, str] | None = None
+        self._labels: dict[str, Mapping[str, str]] = {}  # as of the last time they were listed
         self._changes = 0
         self._watcher: asyncio.Task[None] | None = None
         self._watching = asyncio.Event()
@@ -456,10 +457,17 @@ class DockerEngine:
         changes = self._changes
         async with _asked("list its images"):
             listed = await self._docker.images.list()
-            images = {tag: image["Id"] for image in listed for tag in image.get("RepoTags") or ()}
+            tagged = [(tag, image) for image in listed for tag in image.get("RepoTags") or ()]
+            images = {tag: image["Id"] for tag, image in tagged}
+            self._labels = {tag: image.get("Labels") or {} for tag, image in tagged}
         if changes == self._changes:
             self._images = images
         return images
+
+    async def labels(self, image: str) -> Mapping[str, str]:
+        """See `Engine.labels`."""
+        await self.images()
+        return self._labels.get(image, {})
 
     async def start(self, box: Box) -> DockerContainerSession:
         """See `Engine.start`."""

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from wsrunner.errors import WsrunnerError
+from wsrunner.images import contents
 from wsrunner.serving import answers, asyncapi
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.desk import Desk
@@ -45,6 +46,7 @@ class Lists:
             web.get("/readyz", self.ready),
             web.get("/metrics", self.figures),
             web.get("/v1/languages", self.languages),
+            web.get("/v1/languages/{language}", self.language),
             web.get("/v1/asyncapi.json", answering_with(asyncapi.document)),
             web.get("/v1/openapi.json", answering_with(openapi.document)),
         ]
@@ -88,6 +90,21 @@ class Lists:
             return response_of(answers.error(503, exc.code, exc.message))
         listed = [language.facts(present) for language in self._desk.host.catalogue]
         return response_of(answers.json(200, listed))
+
+    async def language(self, request: web.Request) -> web.StreamResponse:
+        """Answer with what is known of one language, and which packages its image has."""
+        asker(self._desk, request)
+        language = self._desk.host.catalogue.find(request.match_info["language"])
+        engine = self._desk.host.engine
+        try:
+            present = await engine.images()
+            image = language.choose(present)
+            labels = {} if image is None else await engine.labels(image)
+        except WsrunnerError as exc:
+            return response_of(answers.error(503, exc.code, exc.message))
+        has = contents.packages_of(labels)
+        listed = None if has is None else [package._asdict() for package in has]
+        return response_of(answers.json(200, language.facts(present) | {"packages": listed}))
 
 
 def answering_with(make: Callable[[], dict[str, Any]]) -> Callable[[web.Request], Any]:

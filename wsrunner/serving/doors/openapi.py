@@ -51,6 +51,7 @@ def document() -> dict[str, Any]:
             "/v1/run/{language}": {"post": _run_plain()},
             **_kept(),
             "/v1/languages": {"get": _read("The languages, and which images are there.")},
+            "/v1/languages/{language}": {"get": _language()},
             "/healthz": {"get": _read("Whether the process serves.", open_to_all=True)},
             "/readyz": {"get": _read("Whether it could take a run now.", open_to_all=True)},
         },
@@ -63,6 +64,11 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _language() -> dict[str, Any]:
+    name = {"name": "language", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {**_read("One language, and the packages of its image."), "parameters": [name]}
 
 
 def _ref(name: str) -> dict[str, str]:
