@@ -50,6 +50,10 @@ class LateEngine(Late[Engine]):
         """See `Engine.images`."""
         return await (await self.wait()).images()
 
+    async def labels(self, image: str) -> Mapping[str, str]:
+        """See `Engine.labels`."""
+        return await (await self.wait()).labels(image)
+
     async def start(self, box: Box) -> Container:
         """See `Engine.start`."""
         return await (await self.wait()).start(box)
