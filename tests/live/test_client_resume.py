@@ -164,3 +164,35 @@ async def test_who_is_told_to_come_anew_does_so_once_whatever_happens_meanwhile(
         async with asyncio.timeout(PATIENCE_S):
             assert (await run.exit()).code == 0
     assert heard == ["run", "attach"]
+
+
+async def test_a_greeting_that_a_lost_socket_overtakes_is_not_said_twice():
+    heard = []
+
+    async def script(socket):
+        async for text in socket:
+            heard.append(json.loads(text)["type"])
+            answers = [{"type": "accepted", "drive": "D", "view": "V"}]
+            if heard[-1] == "attach":
+                answers = [
+                    {"type": "attached", "role": "drive", "stage": "run"},
+                    {"type": "exit", "stage": "run", "reason": "exited", "code": 0},
+                ]
+            for answer in answers:
+                await socket.send(json.dumps({"id": "r1", "run": "R", **answer}))
+
+    async with (
+        serve(script, "127.0.0.1", 0) as server,
+        Client(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client,
+    ):
+        run = await client.run("python", code="", keep_s=5)
+        link = client._link
+        link._cut_off(link._connection, ConnectionLostError("as if it broke off here"))
+        greeting = asyncio.create_task(client._greet(client._courses["r1"]))
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await run.exit()).code == 0
+            await greeting
+        # The next answer comes behind all that was said before.
+        async with asyncio.timeout(PATIENCE_S):
+            await (await link._connection._socket.ping())
+    assert heard == ["run", "attach"]

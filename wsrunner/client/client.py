@@ -308,6 +308,8 @@ class Client:
 
     async def _try(self, message: str, course: Course) -> None:
         """Send a message about a run; a kept one hears it again when the client is back."""
+        if course.keeping is not None and not self._link.is_open:
+            return  # else it would hear it twice then
         try:
             await self._link.send(message)
         except ConnectionLostError as exc:
