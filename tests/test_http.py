@@ -269,6 +269,8 @@ def test_many_requests_and_large_bodies_are_no_large_head(server):
         b"Content-Length: +5\r\n",
         b"Content-Length: 5,5\r\n",
         b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
         b"Transfer-Encoding : chunked\r\n",
         b"X: 1\r\n folded\r\n",
     ],
@@ -276,6 +278,13 @@ def test_many_requests_and_large_bodies_are_no_large_head(server):
 def test_what_two_servers_might_read_differently_is_refused(server, head):
     """Request smuggling (RFC 9112 section 11.2)."""
     request = b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n0\r\n\r\n"
+    answer = exchange(server, request + GET + b"\r\n", half_closes=False)
+    assert re.findall(rb"HTTP/1\.[01] (\d+) ", answer) == [b"400"], answer
+
+
+def test_chunks_are_refused_in_http_1_0(server):
+    request = b"POST /v1/run HTTP/1.0\r\nConnection: keep-alive\r\nHost: localhost\r\n"
+    request += b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     answer = exchange(server, request + GET + b"\r\n", half_closes=False)
     assert re.findall(rb"HTTP/1\.[01] (\d+) ", answer) == [b"400"], answer
 

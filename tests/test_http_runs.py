@@ -127,6 +127,15 @@ def test_http_1_0_gets_the_result_and_the_end_of_the_connection(server):
         assert b"hello\\n" in answer
 
 
+def test_http_1_0_is_shown_the_end_of_a_stream_though_it_would_keep_the_connection(server):
+    request = head("/v1/run/python", "Connection: keep-alive", size=9) + b"print(42)"
+    with raw(server) as connection:
+        connection.sendall(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        answer = read_all(connection)
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n42\n")
+
+
 def test_a_client_that_waits_for_100_continue_gets_it_only_where_its_body_is_wanted(server):
     body = json.dumps(HELLO).encode()
     with raw(server) as connection:

@@ -6,6 +6,8 @@ port loads it once it listens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -107,7 +109,12 @@ def _answering(desk: Desk) -> Middleware:
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if not HttpVersion10 <= request.version <= HttpVersion11:
-                return _unknown_version()
+                return _last(answers.error(505, "bad_request", "this port speaks HTTP/1.1"))
+            codings = request.headers.getall("Transfer-Encoding", ())
+            if codings and (request.version < HttpVersion11 or not _are_chunks(codings)):
+                # RFC 9112 section 6.1: where such a request ends is read differently elsewhere.
+                message = f"Transfer-Encoding may be chunked, with HTTP/1.1; it is {codings[0]!r}"
+                return _last(answers.error(400, "bad_request", message[:200]))
             if request.path not in PROBES:
                 desk.access.check_host(asking.header_values(request))
             response = await _handled(desk, request, handler)
@@ -160,15 +167,24 @@ def _let_page_read(desk: Desk, request: web.Request, response: web.StreamRespons
 
 
 async def _finish_head(request: web.Request, response: web.StreamResponse) -> None:
-    """Say nothing of versions; make the answer the last one if no more requests come."""
+    """Say nothing of versions; make the answer the last one if no more requests come.
+
+    Likewise where the connection's end is the answer's: HTTP/1.0 knows no chunks.
+    """
     response.headers["Server"] = SERVER
-    if isinstance(request.protocol, Exchange) and request.protocol.half_closed:
+    half_closed = isinstance(request.protocol, Exchange) and request.protocol.half_closed
+    if half_closed or (request.version < HttpVersion11 and response.content_length is None):
         response.force_close()
         response.headers["Connection"] = "close"
 
 
-def _unknown_version() -> web.Response:
-    response = response_of(answers.error(505, "bad_request", "this port speaks HTTP/1.1"))
+def _are_chunks(codings: Sequence[str]) -> bool:
+    return [coding.strip().lower() for coding in codings] == ["chunked"]
+
+
+def _last(answer: answers.Answer) -> web.Response:
+    """Return an answer behind which the connection ends."""
+    response = response_of(answer)
     response.force_close()
     return response
 
