@@ -594,9 +594,16 @@ def test_who_closes_its_half_and_takes_nothing_has_cancelled(start_server):
         connection.sendall(
             head("/v1/run", JSON, "Accept: application/x-ndjson", size=len(body)) + body
         )
-        until(lambda: waiting_bytes(connection), "output comes")
+        seen = [0]
+
+        def is_stuck():
+            seen.append(waiting_bytes(connection))
+            return seen[-1] > 0 and seen[-20:] == [seen[-1]] * 20
+
+        until(is_stuck, "no more output fits in between")
         leave_by_half(connection)
-        server.settle()
+        # Well before `Port.watch`, which cuts what has stood still for 20 s.
+        until(lambda: live(server) == 0, "its slot is free", patience_s=15)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["with it", "later"])
