@@ -16,6 +16,7 @@ SQUARES = sorted(f"{number} squared is {number**2}" for number in range(1, 13))
 PRINTED = {
     "hello.py": "Hello, Ada\nexited 0\n",
     "conversation.py": GAME,
+    "files.py": "bars.svg image/svg+xml 242 bytes\n",
     "terminal.py": "80 24\n120 40\nYour name? Ada\nHello, Ada\n",
     "hello.mjs": "stdout: Hello, Ada\nstdout: Hello, Grace\nexited 0\n",
     "conversation.mjs": GAME,

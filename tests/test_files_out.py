@@ -232,6 +232,14 @@ async def test_a_quote_or_a_shell_s_word_in_a_pattern_is_a_character(talk):
     assert files_of(outcome) == {"it's $(id)": b"1\n", "-o": b"2\n"}
 
 
+async def test_a_server_may_let_no_file_out(start_server):
+    started = start_server(files_mb=0)
+    result = http_run(started, language="bash", code="echo 1 >x; : >y", outputs=["*"])
+    assert [file["name"] for file in result["files"]] == ["y"]
+    (told,) = result["left_out"]
+    assert (told["name"], told["reason"]) == ("x", "too_large")
+
+
 # Over HTTP.
 
 

@@ -14,6 +14,7 @@ import { takeLines } from "./lines.js";
 import { Made, OUTPUTS } from "./made.js";
 import { announce, readOut, takeUnread, toast } from "./notices.js";
 import { Output } from "./output.js";
+import { explainMissing } from "./packages.js";
 import { element } from "./picker.js";
 import { placeFinder } from "./places.js";
 import { Programs } from "./programs.js";
@@ -171,6 +172,8 @@ async function run() {
     if (!inTerminal && exit.stage === "run" && output.empty && !mine.files.length) output.append("note", "The program printed nothing.\n");
     if (!inTerminal) for (const remark of output.remarks) output.append("note", `${remark}\n`);
     const { tone, title, facts } = outcome(exit, { byMe: stoppedByMe });
+    const missing = tone === "bad" && !inTerminal && (await explainMissing(output.text, () => server.language(language)));
+    if (missing) output.append("note", `${missing}\n`);
     output.whenDrawn(() => programs.mark(findings.marks({ failed: tone === "bad" })));
     show(tone, title, { facts });
   } catch (error) {

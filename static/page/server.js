@@ -68,6 +68,19 @@ export class Server {
     return this.#connection;
   }
 
+  /** What is known of one language; null if the server does not say. @param {string} id */
+  async language(id) {
+    const token = recallToken(TOKEN);
+    try {
+      const response = await fetch(new URL(`v1/languages/${encodeURIComponent(id)}`, this.#base), {
+        headers: token ? { Authorization: `Bearer ${token}` } : {},
+      });
+      return response.ok ? await response.json() : null;
+    } catch {
+      return null;
+    }
+  }
+
   async #reach() {
     const answer = await this.#look();
     if (!answer) return;

@@ -88,3 +88,16 @@ async def test_the_next_run_and_clear_take_them_away(open_page, site):
     await play.ended("Finished with exit code 0")
     await play.page.get_by_role("button", name="Clear").click()
     await expect(made).to_be_hidden()
+
+
+async def test_a_module_that_is_not_there_is_no_riddle(open_page, site):
+    play = await opened(open_page, site)
+    packages = [{"name": "python3", "version": "3"}, {"name": "python3-numpy", "version": "1"}]
+    await play.page.route(
+        "**/v1/languages/python", lambda route: route.fulfill(json={"packages": packages})
+    )
+    await play.run("import pandas\n")
+    await play.ended("exit code 1")
+    await play.says("pandas is none of your files, and not installed here.")
+    await play.says("Beside Python's own modules there are: numpy.")
+    assert "python3" not in (await play.log.inner_text()).split("pandas is none")[1]
