@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.docker_fixtures import absent
-from tests.serving import Serving, docker
+from tests.serving import Serving, docker, until
 from wsrunner import languages
 from wsrunner.serving.doors.pages import static_dir
 
@@ -98,7 +98,10 @@ def _start(request, folder, options):
     """Start a server that is stopped, and checked for leftovers, when the fixture ends."""
     serving = Serving(folder / "server.log", **options)
     request.addfinalizer(lambda: _stop(serving))
-    return serving.start()
+    serving.start()
+    # It listens before its engine is there.
+    until(lambda: serving.status("/readyz") == 200, "the server is ready")
+    return serving
 
 
 def _stop(serving):
