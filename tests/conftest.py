@@ -16,8 +16,10 @@ from wsrunner.serving.doors.pages import static_dir
 
 
 def pytest_configure():
-    """Let programs under test take SIGINT: in the background of a shell all inherit "ignore"."""
+    """Let programs under test take the signals that all inherit as ignored where these tests run in
+    the background of a shell (SIGINT) or under nohup (SIGHUP)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 NEEDS = {
