@@ -662,7 +662,11 @@ def test_the_examples_in_the_docs_run_as_they_stand(url, tmp_path):
         "run": b"stdout b'name? '\nstdout b'hi Ada\\n'\n0\n",
         "attach": b"b'name? '\nb'hi Ada\\n'\n",
     }
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    # The plot runs in an image of 1 GB, not here.
+    (plot,) = (program for program in programs if "matplotlib" in program)
+    compile(plot, "plot.py", "exec")
+    examples = [program for program in programs if program != plot]
     assert len(examples) == len(printed)
     for example, expected in zip(examples, printed.values(), strict=True):
         assert expected.decode().strip() in text
