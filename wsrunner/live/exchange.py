@@ -21,6 +21,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from wsrunner.errors import GateUnavailableError, KeptFullError, QueueFullError
@@ -49,6 +50,9 @@ log = logging.getLogger(__name__)
 KIB = 1024
 BATCH_BYTES = 256 * KIB
 """What is published of one run at once."""
+WRITE_BYTES = 2 * 2**20
+"""Of how much one write goes beyond by no more than one run's: it must be done in `store.REPLY_S`,
+also after Redis was away and all runs have something to tell."""
 OUTBOX_MAX_BYTES = 16 * 2**20
 """Letters that wait to be sent; drivers of other replicas' runs are refused beyond."""
 BEAT_S = 1.0
@@ -57,6 +61,8 @@ GRACE_BEATS = 2
 AGAIN_S = 0.25
 REFUSED_LIFE_S = 30.0
 FLUSH_S = 2.0
+_OF_SEATS = frozenset({"join", "here", "leave"})
+"""Letters that no client can send more of than it has seats."""
 
 
 class Exchange:
@@ -83,6 +89,7 @@ class Exchange:
         self.replica = secrets.token_hex(8)
         self._store = store
         self._settings = settings
+        self._find = find
         self._mine = mine
         self._visitors = Visitors(find, self._write)
         self._followed: dict[str, Followed] = {}
@@ -203,6 +210,11 @@ class Exchange:
         """How long what is in Redis outlives the last sign of its replica."""
         return self._settings.journal_s + self._settings.lease_s
 
+    @property
+    def _letters_life_s(self) -> float:
+        """How long letters outlive the last one that was written, or the last sign of a replica."""
+        return 4 * self._settings.lease_s
+
     # Out.
 
     def _write(self, replica: str, letter: Letter) -> None:
@@ -212,7 +224,7 @@ class Exchange:
         self._filled.set()
 
     def _write_bounded(self, replica: str, letter: Letter) -> None:
-        if letter.data and self._outbox_bytes > OUTBOX_MAX_BYTES:
+        if letter.kind not in _OF_SEATS and self._outbox_bytes > OUTBOX_MAX_BYTES:
             raise QueueFullError(
                 f"{self._outbox_bytes} bytes wait to be sent to other servers; the limit is "
                 f"{OUTBOX_MAX_BYTES} bytes",
@@ -224,26 +236,39 @@ class Exchange:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            letters, news = self._outbox, list(self._news)
-            self._outbox = []
-            self._news.clear()
+            letters, self._outbox = self._outbox, []
+            news = self._taken_news()
             try:
                 for record in list(self._disowned):
                     await self._store.disown(record)
                     self._disowned.remove(record)
-                publications = [self._publication(kept) for kept in news]
-                answers = await self._store.write(publications, letters)
+                answers = await self._store.write(
+                    list(news.values()), letters, self._letters_life_s
+                )
             except BaseException:
                 # Once more, in the same order: which of it came through nobody knows.
                 self._place.clear()
                 self._outbox = letters + self._outbox
-                self._news |= dict.fromkeys(news)
+                self._news = dict.fromkeys(news) | self._news
                 self._filled.set()
                 raise
             self._outbox_bytes -= sum(len(content) for _, content in letters)
             for kept, answer in zip(news, answers, strict=True):
                 self._answered(kept, answer)
             self._sent.set()
+
+    def _taken_news(self) -> dict[Kept, Publication]:
+        """Return what is published at once; the rest comes in the next turn."""
+        taken: dict[Kept, Publication] = {}
+        size = 0
+        for kept in list(self._news):
+            if size > WRITE_BYTES:
+                self._filled.set()
+                break
+            del self._news[kept]
+            taken[kept] = self._publication(kept)
+            size += sum(len(content) for _, _, content in taken[kept].events)
+        return taken
 
     def _publication(self, kept: Kept) -> Publication:
         journal = kept.journal
@@ -273,19 +298,31 @@ class Exchange:
             log.warning("run %s was given up by others: ending it", kept.record.run_id)
             kept.run.end("lease_lost")
         elif answer == "absent":
-            self._published.pop(kept, None)
-            self._place.pop(kept, None)
-            self._tasks.append(asyncio.create_task(self._restore(kept)))
+            self.forget(kept)
+            if self._is_here(kept):
+                self._tasks.append(asyncio.create_task(self._restore(kept)))
         else:
-            self._published[kept] = int(answer.partition("-")[0])
-            if self._published[kept] < kept.journal.last:
+            before = self._published.get(kept, 0)
+            there = self._published[kept] = int(answer.partition("-")[0])
+            if there > before and there < kept.journal.last:
                 self.publish(kept)
+            elif there < kept.journal.last:
+                # Redis takes nothing of it, being full maybe: not again at once.
+                asyncio.get_running_loop().call_later(AGAIN_S, self.publish, kept)
+        if not self._is_here(kept) and kept not in self._news:
+            # A refused one is forgotten before it is published.
+            self.forget(kept)
+
+    def _is_here(self, kept: Kept) -> bool:
+        return self._find(kept.record.run_id) is kept
 
     async def _restore(self, kept: Kept) -> None:
         """Put a run into a Redis that has lost it."""
         with contextlib.suppress(GateUnavailableError):
             if not isinstance(_end_of(kept), Refused):
-                await self._store.claim(kept.record, self._life_s)
+                if await self._store.claim(kept.record, self._life_s):
+                    # Its request has begun another one meanwhile, elsewhere: this one's keys do.
+                    await self._store.claim(replace(kept.record, once=""), self._life_s)
                 self.publish(kept)
         task = asyncio.current_task()
         if task in self._tasks:
@@ -321,7 +358,9 @@ class Exchange:
 
     async def _beat(self) -> None:
         while True:
-            await self._store.beat(self.replica, self._settings.lease_s, self._letters_after)
+            await self._store.beat(
+                self.replica, self._settings.lease_s, self._letters_after, self._letters_life_s
+            )
             for kept in self._mine():
                 if not kept.journal.ended:
                     self.publish(kept)

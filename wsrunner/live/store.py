@@ -91,9 +91,17 @@ class Store:
         return [_item(each) for each in found]
 
     async def write(
-        self, publications: Sequence[Publication], letters: Sequence[tuple[str, bytes]]
+        self,
+        publications: Sequence[Publication],
+        letters: Sequence[tuple[str, bytes]],
+        letters_life_s: float,
     ) -> list[str]:
         """Send letters (to whom, content), and then what is new of runs.
+
+        Args:
+            publications: Of runs.
+            letters: They stay for `letters_life_s`: whoever they are for may be gone.
+            letters_life_s: In seconds.
 
         Returns:
             Of each run what publish.lua answers.
@@ -102,11 +110,15 @@ class Store:
             pipe = self._redis.pipeline(transaction=False)
             for replica, content in letters:
                 pipe.xadd(self._key("letters", replica), {"l": content})
+            replicas = {replica for replica, _ in letters}
+            for replica in replicas:
+                pipe.pexpire(self._key("letters", replica), _ms(letters_life_s))
             for each in publications:
                 self._publish(pipe, each)
             answers = await pipe.execute(raise_on_error=False)
-            _raise_first(answers[: len(letters)])
-            answers = answers[len(letters) :]
+            sent = len(letters) + len(replicas)
+            _raise_first(answers[:sent])
+            answers = answers[sent:]
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 # Not all of it once more: a letter that comes twice may do something twice.
                 await self._redis.script_load(script("publish"))
@@ -159,13 +171,15 @@ class Store:
                 events[runs[key]] = content
         return letters, events
 
-    async def beat(self, replica: str, lease_s: float, letters_before: str) -> None:
+    async def beat(
+        self, replica: str, lease_s: float, letters_before: str, letters_life_s: float
+    ) -> None:
         """Show that a replica lives, and give up letters that it has read."""
         async with self._asked():
             pipe = self._redis.pipeline(transaction=False)
             pipe.set(self._key("replica", replica), "", px=_ms(lease_s))
             pipe.xtrim(self._key("letters", replica), minid=letters_before, approximate=False)
-            pipe.pexpire(self._key("letters", replica), _ms(4 * lease_s))
+            pipe.pexpire(self._key("letters", replica), _ms(letters_life_s))
             await pipe.execute()
 
     async def part(self, replica: str) -> None:
