@@ -10,16 +10,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from wsrunner.errors import NoSuchRunError
+from wsrunner.errors import KeptFullError, NoSuchRunError
 from wsrunner.live.lanes import Lanes
 from wsrunner.live.show import Record, Role, Seat, Show
-from wsrunner.runs.events import Drained, Event, Queued, Refused
+from wsrunner.runs.events import Drained, Event, File, Queued, Refused
 from wsrunner.runs.run import Run
 from wsrunner.settings import Settings
 
 KIB = 1024
 HOLD_BYTES = 256 * KIB
 """How far a driver may be behind before the program waits for it."""
+HOLD_SHARE = 0.9
+"""How long it waits, as a share of `slow_client_s`: by then the run's delivery is given up."""
 
 
 class Driver(Protocol):
@@ -75,7 +77,8 @@ class Kept(Show):
         self.lanes = Lanes()
         self._drivers: set[Driver] = set()
         self._hold_bytes = min(HOLD_BYTES, journal_bytes // 2)
-        self._hold_s = settings.slow_client_s * 0.9
+        self._hold_s = settings.slow_client_s * HOLD_SHARE
+        self._spare_s = settings.slow_client_s - self._hold_s
         self._moved = asyncio.Event()
         self._farewell: asyncio.TimerHandle | None = None
 
@@ -103,7 +106,8 @@ class Kept(Show):
         self._on_news(self)
         if self.journal.ended:
             self._end()
-        elif not self.run.delivery.bounded:
+        elif self.run.delivery.until_s is None or isinstance(event, File):
+            # What is left of the output is little, but files may be many times the journal.
             await self._hold_back()
 
     async def drop(self) -> None:
@@ -114,15 +118,28 @@ class Kept(Show):
 
     async def _hold_back(self) -> None:
         """Wait for drivers who are far behind, but for none for ever."""
-        while slow := [driver for driver in self._drivers if self._is_slow(driver)]:
+        loop = asyncio.get_running_loop()
+        seen: dict[Driver, int] = {}
+        until_s = 0.0
+        while slow := {driver: driver.seq for driver in self._drivers if self._is_slow(driver)}:
+            if slow != seen:
+                # Others who come and go give those who take nothing no longer time.
+                seen, until_s = slow, self._patience_until_s(loop.time())
             self._moved.clear()
             try:
-                async with asyncio.timeout(self._hold_s):
+                async with asyncio.timeout_at(until_s):
                     await self._moved.wait()
             except TimeoutError:
                 # From now on they are like viewers: what they don't take in time is a gap.
                 for driver in slow:
                     driver.holds = False
+
+    def _patience_until_s(self, now_s: float) -> float:
+        """Return until when drivers are waited for: what comes after that must be in time, too."""
+        last_s = self.run.delivery.until_s
+        if last_s is None:
+            return now_s + self._hold_s
+        return min(now_s + self._hold_s, last_s - self._spare_s)
 
     def _is_slow(self, driver: Driver) -> bool:
         return driver.holds and driver.behind_bytes > self._hold_bytes
@@ -139,7 +156,11 @@ class Kept(Show):
         """See `Show.sit`."""
         seat = super().sit(role, after, name)
         if role == "drive":
-            lane = self.lanes.lane(seat.name)
+            try:
+                lane = self.lanes.lane(seat.name)
+            except KeptFullError:
+                self.seats.discard(seat)
+                raise
             seat.taken_bytes, seat.eofs = lane.taken_bytes, lane.eofs
             self.join(seat)
         return seat

@@ -76,9 +76,9 @@ class Delivery:
             self._until_s = asyncio.get_running_loop().time() + wait_s
 
     @property
-    def bounded(self) -> bool:
-        """Whether the run has ended, so that its reader is waited for only so long."""
-        return self._until_s is not None
+    def until_s(self) -> float | None:
+        """Until when, by the loop's clock, its reader is waited for; None before the run's end."""
+        return self._until_s
 
     async def drop(self) -> None:
         """See `Reader.drop`."""
