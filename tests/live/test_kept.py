@@ -80,6 +80,26 @@ async def test_without_a_driver_it_is_cancelled_after_keep_s(server):
     assert events[-1]["reason"] == "cancelled"
 
 
+async def test_who_goes_at_once_hears_what_it_has_left_and_may_use_the_id_again(server, once):
+    run = {"type": "run", "id": "a", "language": "python", "code": GO_ON, "keep_s": 60}
+    detach = {"type": "detach", "id": "a"}
+    async with server.talk() as talk:
+        await talk.say_together(run | {"once": once}, detach)
+        accepted = await talk.hear()
+        assert accepted["type"] == "accepted"
+        while (detached := await talk.hear())["type"] in {"queued", "started"}:
+            pass
+        assert (detached["type"], detached["run"]) == ("detached", accepted["run"])
+        come = {"type": "attach", "id": "a", "run": accepted["run"], "key": accepted["drive"]}
+        await talk.say_together(come, detach)
+        assert [(await talk.hear())["type"] for _ in range(2)] == ["attached", "detached"]
+        await talk.say_together(run | {"language": "nonsense"}, detach)
+        assert (await talk.hear_error_of("a"))["code"] == "unknown_language"
+        await attach(talk, accepted, id="a")
+        await talk.say("cancel", id="a")
+        await hear_all(talk)
+
+
 async def test_a_driver_who_comes_back_in_time_keeps_it(server):
     async with server.talk() as driver:
         accepted = await begin(driver, keep_s=30)

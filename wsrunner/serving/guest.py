@@ -54,6 +54,8 @@ class Guest:
         self._seat: Seat | None = None
         self._early: list[protocol.ClientMessage] = []
         self._early_bytes = 0
+        self._greeted = False  # whether it has heard of its run by name
+        self._going = False
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, house: House, request: RunRequest | Attach, principal: Principal) -> None:
@@ -72,7 +74,10 @@ class Guest:
             WsrunnerError: It can't be done; see `live.show.Seat`.
         """
         if isinstance(message, protocol.Detach):
-            self.leave()
+            # Who goes before hears first what there is to leave.
+            self._going = True
+            if self._greeted:
+                self.leave()
         elif self._seat is None:
             self._keep(message)
         else:
@@ -139,6 +144,7 @@ class Guest:
                 eofs=seat.eofs,
             )
         )
+        self._greeted = True
         return seat
 
     def _sit(self, seat: Seat) -> None:
@@ -152,7 +158,7 @@ class Guest:
                 seat.complain(exc)
 
     async def _tell(self, seat: Seat, *, accept: bool) -> None:
-        while items := await seat.next():
+        while not (self._going and self._greeted) and (items := await seat.next()):
             for item in items:
                 if accept and not _is_refusal(item):
                     accept = False
@@ -162,6 +168,7 @@ class Guest:
                             id=self.id, run=record.run_id, drive=record.drive, view=record.view
                         )
                     )
+                    self._greeted = True
                 if _is_end(item):
                     # The client may use the id again at once.
                     self._on_over(self)
