@@ -80,6 +80,20 @@ def test_it_is_driven_by_requests(server):
     assert ended(server, accepted)["exit"]["signal"] == "SIGTERM"
 
 
+def test_a_body_that_is_long_in_coming_holds_nothing_up(start_server):
+    server = start_server(slow_client_s=600, wall_s=600, warm_max=0)
+    accepted = begin(server, "print('up', flush=True)\ninput()\nprint('x' * 2**20, end='')")
+    until(lambda: state(server, accepted)["stdout"], "it has printed")
+    path = f"/v1/runs/{accepted['run']}/stdin"
+    with raw(server) as slow:
+        lines = (f"Run-Key: {accepted['drive']}", "Expect: 100-continue")
+        slow.sendall(head(path, *lines, size=2))
+        read_until(slow, b"100 Continue")
+        slow.sendall(b"x")
+        assert ask(server, "POST", accepted, "/stdin", b"\n")[0] == 204
+        assert ended(server, accepted)["exit"]["reason"] == "exited"
+
+
 def test_its_messages_are_read_on_from_where_they_were_left(server):
     accepted = begin(server, "print(1)\nprint(2)")
     ended(server, accepted)

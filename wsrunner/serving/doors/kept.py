@@ -136,60 +136,73 @@ class KeptRuns:
         kinds = ",".join(request.headers.getall("Accept", ())).split(",")
         named = [each.partition(";")[0].strip().lower() for each in kinds]
         kind = next((each for each in named if each in ENCODINGS), None)
-        async with self._seat(request, after=_after(request)) as seat:
+        async with self._place(request), self._seat(request, after=_after(request)) as seat:
             if kind is None:
                 return response_of(answers.json(200, _state(seat)))
             return await self._tell(request, seat, kind)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """End a run."""
-        async with self._seat(request) as seat:
+        async with self._place(request), self._seat(request) as seat:
             seat.cancel()
         return web.Response(status=204)
 
     async def stdin(self, request: web.Request) -> web.StreamResponse:
         """Pass a body to the program's stdin."""
-        async with self._seat(request) as seat:
+        at = _number(request, "at")
+        async with self._place(request):
+            # Before there is a seat: the program waits for who drives it and takes no output.
             max_bytes = self._desk.settings.message_kb * KIB
-            seat.stdin(
-                await read_body(request, max_bytes, self._desk.inlet), _number(request, "at")
-            )
+            body = await read_body(request, max_bytes, self._desk.inlet)
+            async with self._seat(request) as seat:
+                seat.stdin(body, at)
         return web.Response(status=204)
 
     async def eof(self, request: web.Request) -> web.StreamResponse:
         """End the program's stdin."""
-        async with self._seat(request) as seat:
+        async with self._place(request), self._seat(request) as seat:
             seat.eof()
         return web.Response(status=204)
 
     async def signal(self, request: web.Request) -> web.StreamResponse:
         """Send the program a signal."""
-        async with self._seat(request) as seat:
+        async with self._place(request):
             body = await read_body(request, KIB, self._desk.inlet)
-            seat.signal(protocol.decode_as(body, _signal_decoder, KIB).signal)
+            name = protocol.decode_as(body, _signal_decoder, KIB).signal
+            async with self._seat(request) as seat:
+                seat.signal(name)
         return web.Response(status=204)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, request: web.Request) -> AsyncIterator[None]:
+        """Let a client in, and count it for the length of the block.
+
+        Raises:
+            AccessError: It may not.
+            NoSeatError: It has too many.
+        """
+        if request.method != "GET":
+            allow_origin(self._desk, request)
+        leave = self._desk.seats.take(asker(self._desk, request).client)
+        try:
+            yield
+        finally:
+            leave()
 
     @contextlib.asynccontextmanager
     async def _seat(self, request: web.Request, *, after: int = 0) -> AsyncIterator[Seat]:
         """Attach the client to the run of the path, by its key, for the length of the block.
 
         Raises:
-            AccessError: It may not.
             NoSuchRunError: There is none, or the key is not one of its keys.
         """
-        if request.method != "GET":
-            allow_origin(self._desk, request)
-        leave = self._desk.seats.take(asker(self._desk, request).client)
+        key = request.headers.get(KEY_HEADER, "")
+        run_id = request.match_info["run"]
+        seat = await self._desk.house.attach(run_id, key, after=after, name=DRIVER)
         try:
-            key = request.headers.get(KEY_HEADER, "")
-            run_id = request.match_info["run"]
-            seat = await self._desk.house.attach(run_id, key, after=after, name=DRIVER)
-            try:
-                yield seat
-            finally:
-                seat.leave()
+            yield seat
         finally:
-            leave()
+            seat.leave()
 
     async def _tell(self, request: web.Request, seat: Seat, kind: str) -> web.StreamResponse:
         """Write what happens until the run ends, or the client goes."""
