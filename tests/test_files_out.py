@@ -2,12 +2,16 @@
 
 import asyncio
 import base64
+import os
+import shutil
 import tarfile
 
 import pytest
 
+from tests.engines.processes import ProcessEngine
 from tests.http_talk import run as http_run
 from tests.talk import PATIENCE_S
+from wsrunner.engines.base import Box, Frame, Plan, Report
 from wsrunner.live.journal import Journal
 from wsrunner.live.letters import pack_entry, unpack_event
 from wsrunner.runs.archive import Archive, BadArchiveError, Entry
@@ -90,6 +94,38 @@ async def test_a_terminal_run_gives_files_byte_for_byte(talk):
     outcome = await run(talk, code, "x", "y", tty={})
     assert files_of(outcome) == {"x": b"a\nb\r\n\x04\x03", "y": b"\n" * 300000}
     assert outcome.stdout == "hi\r\n"
+
+
+async def test_what_is_typed_when_a_terminal_program_has_ended_is_not_among_its_files(
+    tmp_path, monkeypatch
+):
+    # Slow, so that there is time to type wherever the terminal's mode changes.
+    slow = tmp_path / "stty"
+    slow.write_text(f'#!/bin/sh\nsleep 0.3\nexec {shutil.which("stty")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    plan = Plan(
+        files={}, build=(), run="sh -c 'echo hi >x'", wall_s=60, cpu_s=60, outputs=("x",),
+        window=(80, 24),
+    )  # fmt: skip
+    archive = Archive()
+    async with ProcessEngine() as engine:
+        container = await engine.start(Box("any", True, 0, 0, 0, 0))
+        container.begin(plan)
+        items = []
+        while not any(isinstance(item, Report) for item in items):
+            items = await container.read(PATIENCE_S)
+            assert items
+        container.write(b"typed\n")
+        begun = []
+        while items:
+            frames = [item.data for item in items if isinstance(item, Frame)]
+            begun += archive.feed(b"".join(frames))
+            items = await container.read(PATIENCE_S)
+        await container.destroy()
+    archive.finish()
+    assert [item.name for item in begun if isinstance(item, Entry)] == ["x"]
+    assert archive.status == 0
 
 
 async def test_a_program_that_fails_gives_its_files_too(talk):

@@ -241,7 +241,6 @@ end_all() { # ends whatever the program has left behind: what is read now does n
 
 files() { # files TEST...: what `find` finds by the tests goes out, links and devices as what they are
   if [ "$mode" = tty ]; then
-    stty raw -echo <&3
     # tar itself refuses to write to a terminal.
     pack "$@" | cat >&5
   else
@@ -293,7 +292,11 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
   # The clock may have been set meanwhile.
   [ -n "$began" ] && [ -n "$now" ] && [ "$now" -ge "$began" ] && wall=$((now + tick - began))000
   [ "$cpu" = - ] || cpu=$((cpu - cpu_before))
-  [ "$1" = "$last" ] && end_all
+  if [ "$1" = "$last" ]; then
+    end_all
+    # Before the report: what is typed now is not to be echoed into the archives.
+    [ "$mode" = tty ] && stty raw -echo <&3
+  fi
   # The peak is the container's: it tells of this stage only if none before needed more.
   own=$peak
   [ "$peak" = "$peak_before" ] && own=-
