@@ -6,15 +6,17 @@ import pytest
 
 from tests.gates.servers import RedisServer
 from tests.talk import PATIENCE_S
-from wsrunner.errors import QueueFullError, UnknownLanguageError
+from wsrunner.errors import QueueFullError, TooLargeError, UnknownLanguageError
 from wsrunner.live import exchange as module
 from wsrunner.live.exchange import Exchange
+from wsrunner.live.followed import Followed
 from wsrunner.live.kept import Kept
 from wsrunner.live.letters import Letter, Publication, pack_lost
 from wsrunner.live.show import Record
 from wsrunner.live.store import Store
 from wsrunner.runs.events import Output, Refused
 from wsrunner.settings import Settings
+from wsrunner.units import MIB
 
 
 class StubStore:
@@ -147,6 +149,24 @@ async def test_what_clients_send_is_bounded_while_redis_is_away(monkeypatch):
     with pytest.raises(QueueFullError, match="the limit is 1000 bytes"):
         exchange._write_bounded("other", signal)
     exchange._write_bounded("other", Letter("leave", "r", "s"))
+
+
+async def test_who_sends_stdin_faster_than_the_run_takes_it_fills_no_redis():
+    letters = []
+    record = Record("r", "drive", "view", 1.0)
+    show = Followed(record, 1000, 10, replica="me", write=letters.append, on_empty=lambda _: None)
+    driver = show.sit("drive")
+    show.hear(Letter("joined", "r", driver.id, number=10 * MIB))
+    piece = b"x" * 128 * 1024
+    for _ in range(9):
+        driver.stdin(piece, None)
+    sent = len(letters)
+    with pytest.raises(TooLargeError, match="the limit is 1179648 bytes"):
+        driver.stdin(piece, None)
+    assert len(letters) == sent
+    show.hear(Letter("drained", "r", driver.id, number=10 * MIB + len(piece)))
+    driver.stdin(piece, None)
+    assert letters[-1].number == 10 * MIB + 9 * len(piece)
 
 
 async def test_nothing_in_redis_stays_for_ever(redis_binary, tmp_path):

@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from wsrunner.errors import WsrunnerError
+from wsrunner.errors import TooLargeError, WsrunnerError
 from wsrunner.gates.replica import unavailable
 from wsrunner.live.journal import Lasting
 from wsrunner.live.lanes import missing
 from wsrunner.live.letters import Letter, error_of, unpack_event
 from wsrunner.live.show import Record, Seat, Show
 from wsrunner.runs.events import Exit, Queued
+from wsrunner.runs.input import DRAINED_EVERY_BYTES, STDIN_MAX_BYTES
 
 ACK_BYTES = 32 * 1024
 """What a driver takes until its run hears of it."""
 NONE_YET = "0-0"
 STDIN_LETTER_BYTES = 256 * 1024
+UNREAD_MAX_BYTES = STDIN_MAX_BYTES + DRAINED_EVERY_BYTES
+"""Stdin of one driver on its way, of which the run has not said that it is taken: its own limit
+comes too late for one who sends faster than Redis forgets. It may owe word of the last of it."""
 
 
 class Followed(Show):
@@ -171,11 +175,23 @@ class Followed(Show):
     # What drivers send: the run judges it, and answers what it refuses.
 
     def stdin(self, seat: Seat, data: bytes, at: int | None) -> None:
-        """See `Seat.stdin`; its place goes with it, so that a letter may come twice."""
+        """See `Seat.stdin`; its place goes with it, so that a letter may come twice.
+
+        Raises:
+            BadMessageError: Bytes before these are missing.
+            TooLargeError: The run is not known to have taken what came before.
+        """
         sent = self._sent_bytes.get(seat.id, 0)
         if at is not None and at > sent:
             raise missing(at, sent)
         begin = sent if at is None else at
+        unread = begin + len(data) - max(seat.drained_bytes, seat.taken_bytes)
+        if unread > UNREAD_MAX_BYTES:
+            raise TooLargeError(
+                f"{unread} bytes of stdin that the program is not known to have read; the limit is "
+                f"{UNREAD_MAX_BYTES} bytes",
+                path="$.data",
+            )
         for start in range(0, len(data), STDIN_LETTER_BYTES):
             piece = data[start : start + STDIN_LETTER_BYTES]
             self._post(seat, "stdin", number=begin + start, data=piece)
