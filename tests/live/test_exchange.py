@@ -6,7 +6,13 @@ import pytest
 
 from tests.gates.servers import RedisServer
 from tests.talk import PATIENCE_S
-from wsrunner.errors import QueueFullError, TooLargeError, UnknownLanguageError
+from wsrunner.errors import (
+    GateUnavailableError,
+    QueueFullError,
+    TooLargeError,
+    UnknownLanguageError,
+)
+from wsrunner.gates.replica import unavailable
 from wsrunner.live import exchange as module
 from wsrunner.live.exchange import Exchange
 from wsrunner.live.followed import Followed
@@ -167,6 +173,26 @@ async def test_who_sends_stdin_faster_than_the_run_takes_it_fills_no_redis():
     show.hear(Letter("drained", "r", driver.id, number=10 * MIB + len(piece)))
     driver.stdin(piece, None)
     assert letters[-1].number == 10 * MIB + 9 * len(piece)
+
+
+async def test_a_request_whose_first_answer_was_lost_may_be_made_again(redis_binary, tmp_path):
+    with RedisServer(redis_binary, tmp_path) as redis:
+        store = Store(redis.tcp_url)
+        claim = store.claim
+
+        async def claimed_late(*arguments):
+            await claim(*arguments)
+            raise unavailable("no reply in 2 s")
+
+        exchange = an_exchange(store, {})
+        store.claim = claimed_late
+        with pytest.raises(GateUnavailableError):
+            await exchange.claim(Record("first", "drive", "view", 1.0, once="o" * 16))
+        store.claim = claim
+        assert await exchange.claim(Record("second", "drive", "view", 1.0, once="o" * 16)) == ""
+        assert await store.find("first") is None
+        assert await store.find("second") is not None
+        await store.close()
 
 
 async def test_nothing_in_redis_stays_for_ever(redis_binary, tmp_path):

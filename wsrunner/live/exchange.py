@@ -101,7 +101,7 @@ class Exchange:
         # Places in the queue that have been published, and the last one of each run.
         self._places = 0
         self._place: dict[Kept, Queued] = {}
-        self._disowned: list[Record] = []
+        self._disowned: dict[Record, None] = {}
         self._filled = asyncio.Event()
         self._sent = asyncio.Event()
         self._letters_after = NONE_YET
@@ -137,11 +137,20 @@ class Exchange:
             GateUnavailableError: Redis does not answer. If it began the run, that is undone.
         """
         try:
+            if record.once:
+                # Else the same request, asked again, would find the run that was never begun.
+                await self._disown(each for each in self._disowned if each.once == record.once)
             return await self._store.claim(record, self._life_s)
         except GateUnavailableError:
-            self._disowned.append(record)
+            self._disowned[record] = None
             self._filled.set()
             raise
+
+    async def _disown(self, records: Iterable[Record]) -> None:
+        """Undo what was begun in vain; may be done twice."""
+        for record in list(records):
+            await self._store.disown(record)
+            self._disowned.pop(record, None)
 
     async def record(self, run_id: str) -> Record | None:
         """Return what is known of a run of another replica.
@@ -239,9 +248,7 @@ class Exchange:
             letters, self._outbox = self._outbox, []
             news = self._taken_news()
             try:
-                for record in list(self._disowned):
-                    await self._store.disown(record)
-                    self._disowned.remove(record)
+                await self._disown(self._disowned)
                 answers = await self._store.write(
                     list(news.values()), letters, self._letters_life_s
                 )
