@@ -8,6 +8,7 @@ from tests.gates.servers import RedisServer
 from tests.talk import PATIENCE_S
 from wsrunner.errors import (
     GateUnavailableError,
+    KeptFullError,
     QueueFullError,
     TooLargeError,
     UnknownLanguageError,
@@ -17,7 +18,7 @@ from wsrunner.live import exchange as module
 from wsrunner.live.exchange import Exchange
 from wsrunner.live.followed import Followed
 from wsrunner.live.kept import Kept
-from wsrunner.live.letters import Letter, Publication, pack_lost
+from wsrunner.live.letters import Letter, Publication, error_letter, pack_lost
 from wsrunner.live.show import Record
 from wsrunner.live.store import Store
 from wsrunner.runs.events import Output, Refused
@@ -173,6 +174,23 @@ async def test_who_sends_stdin_faster_than_the_run_takes_it_fills_no_redis():
     show.hear(Letter("drained", "r", driver.id, number=10 * MIB + len(piece)))
     driver.stdin(piece, None)
     assert letters[-1].number == 10 * MIB + 9 * len(piece)
+
+
+async def test_who_may_not_drive_a_run_of_another_server_hears_why():
+    show = Followed(
+        Record("r", "drive", "view", 1.0),
+        *(1000, 10),
+        replica="me",
+        write=lambda _: None,
+        on_empty=lambda _: None,
+    )
+    driver = show.sit("drive")
+    joining = asyncio.create_task(show.join(driver, PATIENCE_S))
+    await settle()
+    show.hear(error_letter("r", driver.id, KeptFullError("the limit is 256")))
+    show.hear(Letter("gone", "r", driver.id))
+    with pytest.raises(KeptFullError, match="the limit is 256"):
+        await joining
 
 
 async def test_a_request_whose_first_answer_was_lost_may_be_made_again(redis_binary, tmp_path):

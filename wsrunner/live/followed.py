@@ -101,7 +101,9 @@ class Followed(Show):
                 seat.drained_bytes = letter.number
                 seat.wake()
             case "error":
-                seat.complain(error_of(letter.text, letter.more, letter.path))
+                error = error_of(letter.text, letter.more, letter.path)
+                if not self._refuse(seat, error):
+                    seat.complain(error)
             case "gone":
                 self._lose(seat, unavailable("the run's server does not know this client any more"))
 
@@ -117,6 +119,7 @@ class Followed(Show):
 
         Raises:
             GateUnavailableError: There was no answer.
+            KeptFullError: Too many drivers have come to it.
         """
         if self.journal.ended:
             return
@@ -242,8 +245,14 @@ class Followed(Show):
         if answer is not None and not answer.done():
             answer.set_result(None)
 
-    def _lose(self, seat: Seat, error: WsrunnerError) -> None:
+    def _refuse(self, seat: Seat, error: WsrunnerError) -> bool:
+        """Tell a seat that waits to drive why it can't; return whether it waited."""
         answer = self._joining.get(seat.id)
-        if answer is not None and not answer.done():
-            answer.set_exception(error)
+        if answer is None or answer.done():
+            return False
+        answer.set_exception(error)
+        return True
+
+    def _lose(self, seat: Seat, error: WsrunnerError) -> None:
+        self._refuse(seat, error)
         seat.fail(error)
