@@ -285,6 +285,18 @@ async def test_what_is_kept_is_bounded_in_number_bytes_and_viewers(start_server)
         assert (error["code"], "limit is 1048576 bytes" in error["message"]) == ("kept_full", True)
 
 
+async def test_no_more_is_kept_where_many_are_asked_for_at_once(start_server):
+    server = start_server(kept_max=2, drain_s=0)
+    async with server.talk() as talk:
+        run = {"type": "run", "language": "python", "code": "", "keep_s": 1}
+        await talk.say_together(*(run | {"id": f"r{number}"} for number in range(5)))
+        told = [await talk.hear() for _ in range(5)]
+        while len({event["id"] for event in told}) < 5:
+            told.append(await talk.hear())
+        refused = [event["code"] for event in told if event["type"] == "error"]
+        assert refused == ["kept_full"] * 3
+
+
 async def test_a_journal_is_forgotten_after_its_time(start_server):
     server = start_server(journal_s=0.2, kept_max=1)
     async with server.talk() as talk:

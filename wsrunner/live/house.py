@@ -49,6 +49,7 @@ class House:
         self._onces: dict[str, str] = {}
         self._ended_bytes = 0
         self._live = 0
+        self._claiming = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._beginning: dict[str, asyncio.Task[Seat | str]] = {}
         self._exchange: Exchange | None = None
@@ -73,7 +74,8 @@ class House:
     @property
     def journal_bytes(self) -> int:
         """What the journals of all kept runs hold, or may yet hold."""
-        return self._ended_bytes + self._live * self._settings.journal_kb * KIB
+        going_on = self._live + self._claiming
+        return self._ended_bytes + going_on * self._settings.journal_kb * KIB
 
     @property
     def attached(self) -> int:
@@ -180,6 +182,8 @@ class House:
 
         Cancelling is safe: what has been claimed is begun, and left as if its driver had gone.
         """
+        # From now on it counts: others may ask before it is there.
+        self._claiming += 1
         beginning = asyncio.create_task(self._claim(record, job, principal, name))
         if record.once:
             self._beginning[record.once] = beginning
@@ -191,7 +195,10 @@ class House:
             raise
 
     async def _claim(self, record: Record, job: Job, principal: Principal, name: str) -> Seat | str:
-        begun = await self._exchange.claim(record) if self._exchange else ""
+        try:
+            begun = await self._exchange.claim(record) if self._exchange else ""
+        finally:
+            self._claiming -= 1
         return begun or self._start(record, job, principal, name)
 
     def _start(self, record: Record, job: Job, principal: Principal, name: str) -> Seat:
@@ -215,10 +222,11 @@ class House:
 
     def _check_room(self) -> None:
         settings = self._settings
-        if len(self.kept) >= settings.kept_max:
+        count = len(self.kept) + self._claiming
+        if count >= settings.kept_max:
             self._refuse(
                 KeptFullError(
-                    f"{len(self.kept)} runs are kept; the limit is {settings.kept_max} runs",
+                    f"{count} runs are kept; the limit is {settings.kept_max} runs",
                     retry_after_s=settings.journal_s,
                 )
             )
