@@ -10,9 +10,10 @@ import { splitArguments } from "./args.js";
 import { createEditor } from "./editor.js";
 import { Findings } from "./findings.js";
 import { isRunKey } from "./keys.js";
+import { forgetVisit, isKept, KEEP_S, placeIn, recallVisit, rememberVisit, Visit } from "./kept.js";
 import { takeLines } from "./lines.js";
 import { Made, OUTPUTS } from "./made.js";
-import { announce, readOut, takeUnread, toast } from "./notices.js";
+import { announce, notice, readOut, takeUnread, toast } from "./notices.js";
 import { Output } from "./output.js";
 import { explainMissing } from "./packages.js";
 import { element } from "./picker.js";
@@ -21,7 +22,7 @@ import { Programs } from "./programs.js";
 import { Server } from "./server.js";
 import { forget, pack, recall, remember } from "./store.js";
 import { hasTerminal, loadTerminal } from "./terminal.js";
-import { elapsed, outcome, refusal } from "./words.js";
+import { elapsed, outcome, refusal, size } from "./words.js";
 
 /** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
@@ -45,6 +46,11 @@ let current = null;
 let live = null;
 /** What was typed before there is one. @type {((run: import("../wsrunner.js").Run) => void)[]} */
 let early = [];
+/** The run that is watched and takes none. @type {import("../wsrunner.js").Run | null} */
+let watching = null;
+/** What is shown of a run, and of it so much anew: up to the output of this number. */
+let visit = new Visit();
+let replayed = 0;
 let stoppedByMe = false;
 /** Whether the run was started from the editor, and whether the program was sent any input. */
 let cameFromEditor = false;
@@ -70,26 +76,51 @@ async function start() {
   $("plain-note").hidden = !editor.plain;
 }
 
-// A page that is left ends its run: the server stops what nobody listens to.
+// A page that is left: what is kept can be come back to, any other run ends with its page.
 
 function setUpLeaving() {
-  showInterrupted();
+  comeBack();
+  window.addEventListener("hashchange", () => {
+    const place = placeIn(location.hash);
+    if (!place) return;
+    if (current) notice("A run goes on here. Open the link in another tab, or stop this one first.");
+    else attach(place);
+  });
   window.addEventListener("beforeunload", (event) => {
-    // Any other run can be had again by pressing Run.
-    if (live && answered) event.preventDefault();
+    // Any other run can be had again, by coming back or by pressing Run.
+    if (live && answered && !visit.place) event.preventDefault();
   });
-  window.addEventListener("pagehide", () => {
-    if (!current) return;
-    const text = $("terminal").hidden ? output.text : terminal.text;
-    remember("interrupted", text.slice(-LAST_OUTPUT_CHARS), "session");
-  });
+  window.addEventListener("pagehide", leave);
+  // One that comes back as it was has its run still.
+  window.addEventListener("pageshow", (event) => event.persisted && forgetVisit());
+}
+
+function leave() {
+  if (!current || placeIn(location.hash)) return;
+  if (visit.place) {
+    rememberVisit(visit);
+    return;
+  }
+  const text = $("terminal").hidden ? output.text : terminal.text;
+  remember("interrupted", text.slice(-LAST_OUTPUT_CHARS), "session");
+  // Nobody could come back to one that is only being accepted.
+  if (!live) current.cancel();
+}
+
+/** Go on with the run that the link or the page before names, or say that a reload ended it. */
+function comeBack() {
+  const text = recall("interrupted", "session");
+  const before = recallVisit();
+  forget("interrupted", "session");
+  forgetVisit();
+  const linked = placeIn(location.hash);
+  if (linked) attach(linked);
+  else if (before) attach(before.place, before);
+  else if (typeof text === "string") showInterrupted(text);
 }
 
 /** Say that a run was ended by a reload, and what it had printed. */
-function showInterrupted() {
-  const text = recall("interrupted", "session");
-  forget("interrupted", "session");
-  if (typeof text !== "string") return;
+function showInterrupted(text) {
   $("welcome").hidden = true;
   $("log").hidden = !text.trim();
   if (text.trim()) output.append("stdout", text.endsWith("\n") ? text : `${text}\n`);
@@ -100,6 +131,7 @@ function showInterrupted() {
 
 function toggle() {
   if (!current) run();
+  else if (watching) watching.detach();
   else {
     stoppedByMe = true;
     current.cancel();
@@ -107,87 +139,189 @@ function toggle() {
 }
 
 async function run() {
+  if (placeIn(location.hash)) history.replaceState(null, "", location.pathname);
   const { language, files, args, input, stdin, merge } = programs.current;
   const request = { language, files, outputs: OUTPUTS };
   // A terminal has one stream anyway.
   if (merge && input !== "terminal") request.merge = true;
   if (args.trim()) request.args = splitArguments(args);
   if (input === "text") request.stdin = stdin;
+  visit = new Visit({ language, input, merged: request.merge });
+  const starting = prepare(files);
+  $("log").hidden = input === "terminal";
+  expectInput(input);
+  const createTerminal = input === "terminal" ? await loadTerminal() : null;
+  if (current !== starting) return;
+  const inTerminal = showPane(createTerminal);
+  if (inTerminal) terminal.focus();
+  const connection = await connected(starting);
+  if (!connection) return;
+
+  if (inTerminal) request.tty = terminal.size;
+  const how = { inTerminal, typed: !inTerminal && input !== "text", retype: null };
+  const begin = (/** @type {any} */ asked) => {
+    const mine = connection.run(asked);
+    current = mine;
+    follow(mine, how);
+    return mine;
+  };
+  state(connection.state === "open" ? "Starting" : "Waiting for the server");
+  let mine = begin({ ...request, keep_s: KEEP_S });
+  if (!(await isKept(mine))) {
+    if (stoppedByMe) {
+      stopped(mine);
+      return;
+    }
+    // It ends with this page, then.
+    mine = begin(request);
+  }
+  visit.place = mine.keys && { run: mine.keys.run, key: mine.keys.drive };
+  takeInput(mine);
+  await finish(mine, () => inTerminal);
+}
+
+/**
+ * Show a run that goes on already, from its beginning.
+ *
+ * @param {import("./kept.js").Place} place
+ * @param {Visit} [before] What the page had of it before a reload.
+ */
+async function attach(place, before = new Visit()) {
+  visit = before;
+  visit.place = place;
+  const retype = visit.retyping();
+  const starting = prepare(before.language ? programs.current.files : []);
+  // Which of the two panes it needs, only the server knows.
+  const createTerminal = await loadTerminal();
+  const connection = current === starting && (await connected(starting));
+  if (!connection) return;
+  const mine = connection.attach(place);
+  current = mine;
+  let inTerminal = false;
+  const seen = mine.on("attached", ({ role, tty, stage }) => {
+    seen();
+    inTerminal = showPane(tty ? createTerminal : null);
+    state(stage === "queue" ? "Waiting" : "Running", stage !== "queue");
+    follow(mine, { inTerminal, typed: !inTerminal && role === "drive" && visit.input !== "text", retype });
+    if (role === "view") watch(mine);
+    else drive(mine, inTerminal);
+    output.append("typed", retype(0));
+  });
+  await finish(mine, () => inTerminal);
+}
+
+/** Everything is about a new run from now on; return what can be stopped until there is one. */
+function prepare(files) {
   $("welcome").hidden = true;
   $("input-line").value = "";
   output.clear();
   made.clear();
   output.finder = findPlaces = placeFinder(files);
-  findings = new Findings({ merged: request.merge });
+  findings = new Findings({ merged: visit.merged });
   programs.mark([]);
   takeUnread();
-
   // The terminal and the connection may take a while to come; Stop works meanwhile.
-  const starting = {
-    cancel: () => {
-      idle(starting);
-      $("log").hidden = output.empty;
-      show("plain", "Stopped by you");
-    },
-  };
+  const starting = { cancel: () => stopped(starting) };
   current = starting;
-  stoppedByMe = answered = false;
+  stoppedByMe = false;
+  answered = visit.typed.length > 0;
   early = [];
+  watching = null;
+  replayed = 0;
   busy(true);
   state("Starting");
   announce("Starting");
   cameFromEditor = $("editor").contains(document.activeElement);
   view("output");
-  $("log").hidden = input === "terminal";
   $("terminal").hidden = true;
-  expectInput(input);
-  const createTerminal = input === "terminal" ? await loadTerminal() : null;
-  if (current !== starting) return;
-  const inTerminal = Boolean(createTerminal);
-  $("terminal").hidden = !inTerminal;
-  $("log").hidden = inTerminal;
-  if (inTerminal) {
-    openTerminal(createTerminal);
-    terminal.focus();
-  }
-  showTools();
-  const connection = await server.connected();
-  if (current !== starting) return;
-  if (!connection) {
-    idle(starting);
-    $("log").hidden = $("terminal").hidden = true;
-    show("bad", `${server.trouble || "The server can't be reached."} Nothing can run.`);
-    return;
-  }
+  foot("");
+  return starting;
+}
 
-  if (inTerminal) request.tty = terminal.size;
-  const mine = connection.run(request);
-  current = live = mine;
+/** Say that it was stopped before it was a run. */
+function stopped(which) {
+  idle(which);
+  $("log").hidden = output.empty;
+  show("plain", "Stopped by you");
+}
+
+/** Show the terminal, if there is what makes one, or the log. @returns {boolean} Whether it is the terminal. */
+function showPane(createTerminal) {
+  $("terminal").hidden = !createTerminal;
+  $("log").hidden = Boolean(createTerminal);
+  if (createTerminal) openTerminal(createTerminal);
+  showTools();
+  return Boolean(createTerminal);
+}
+
+/** The connection for what starts; null if there is none, or it was stopped meanwhile. */
+async function connected(starting) {
+  const connection = await server.connected();
+  if (current !== starting) return null;
+  if (connection) return connection;
+  idle(starting);
+  $("log").hidden = $("terminal").hidden = true;
+  show("bad", `${server.trouble || "The server can't be reached."} Nothing can run.`);
+  return null;
+}
+
+/** What was typed goes to this run, and what will be. */
+function takeInput(mine) {
+  if (current !== mine) return;
+  live = mine;
   for (const step of early.splice(0)) step(mine);
-  state(connection.state === "open" ? "Starting" : "Waiting for the server");
-  follow(mine, { inTerminal, typed: !inTerminal && input !== "text" });
+}
+
+function drive(mine, inTerminal) {
+  takeInput(mine);
+  expectInput(inTerminal ? "terminal" : visit.input === "text" ? "text" : "typed");
+  if (visit.ended) $("input-line").disabled = $("eof").disabled = true;
+  if (!inTerminal) return;
+  replayed = visit.seq;
+  mine.resize(terminal.size.columns, terminal.size.rows);
+  terminal.focus();
+}
+
+/** Look on; Stop can only mean to look away, for the run is others'. */
+function watch(mine) {
+  watching = mine;
+  early = [];
+  $("run-name").textContent = "Leave";
+  $("run").title = "Watch no longer; the run goes on";
+  foot("foot-words");
+  $("foot-words").textContent = "Watching. Input comes from those who drive this run.";
+  announce("Watching");
+  focusOutput();
+}
+
+/** Show how a run ends, and that it is over. @param {() => boolean} isTerminal Whether its output is in the terminal. */
+async function finish(mine, isTerminal) {
   try {
     const exit = await mine.exit;
+    const inTerminal = isTerminal();
     made.tell(mine.leftOut);
     if (!inTerminal && exit.stage === "run" && output.empty && !mine.files.length) output.append("note", "The program printed nothing.\n");
     if (!inTerminal) for (const remark of output.remarks) output.append("note", `${remark}\n`);
-    const { tone, title, facts } = outcome(exit, { byMe: stoppedByMe });
-    const missing = tone === "bad" && !inTerminal && (await explainMissing(output.text, () => server.language(language)));
+    // Of a run that others could end, or that was left alone for too long, nobody is named.
+    const byMe = stoppedByMe || (mine.attached ? undefined : false);
+    const { tone, title, facts } = outcome(exit, { byMe });
+    const { language } = visit;
+    const missing = tone === "bad" && language && !inTerminal && (await explainMissing(output.text, () => server.language(language)));
     if (missing) output.append("note", `${missing}\n`);
     output.whenDrawn(() => programs.mark(findings.marks({ failed: tone === "bad" })));
     show(tone, title, { facts });
   } catch (error) {
     const { title, detail } = refusal(error);
-    if (detail && !inTerminal) output.append("note", `${detail}\n`);
-    if (!inTerminal && output.empty) $("log").hidden = true;
-    show("bad", title);
+    if (detail && !isTerminal()) output.append("note", `${detail}\n`);
+    if (!isTerminal() && output.empty) $("log").hidden = true;
+    show(error.code === "detached" ? "plain" : "bad", title);
   } finally {
     idle(mine);
   }
 }
 
 /** Show what becomes of a run, up to its end. */
-function follow(mine, { inTerminal, typed }) {
+function follow(mine, { inTerminal, typed, retype }) {
   let first = null;
   mine.on("queued", ({ position, waiting }) => {
     first ??= position;
@@ -198,16 +332,23 @@ function follow(mine, { inTerminal, typed }) {
     $("queue").hidden = true;
     state(stage === "build" ? "Building" : "Running", true);
     const runs = stage === "run";
-    $("keys").hidden = !(runs && inTerminal);
+    $("keys").hidden = !(runs && inTerminal) || Boolean(watching);
   });
-  mine.on("output", ({ stream, text, bytes }) => {
-    if (inTerminal) terminal.write(bytes ?? text);
+  mine.on("output", ({ stream, text, bytes, seq }) => {
+    visit.seq = Math.max(visit.seq, seq);
+    if (inTerminal) terminal.write(bytes ?? text, seq >= replayed ? () => (replayed = 0) : undefined);
     else output.append(stream, text, bytes);
+    if (retype) output.append("typed", retype(seq));
     findings.take(stream, text);
     // A line that is not ended is a prompt.
     if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
   });
   mine.on("file", (file) => made.add(file));
+  mine.on("gap", ({ missed_bytes: missed }) => {
+    const words = `(${missed ? size(missed) : "Some"} of the output is not kept any more)`;
+    if (inTerminal) terminal.write(`\r\n${words}\r\n`);
+    else output.append("note", `${words}\n`);
+  });
   mine.on("error", (error) => {
     // Of one that ended the run, the outcome tells; of input that crossed with the end, nobody need hear.
     if (mine.ended || error.code === "no_such_run") return;
@@ -256,7 +397,7 @@ function openPlace(place) {
 /** The run, or the start, is over, unless another has begun. */
 function idle(which) {
   if (current !== which) return;
-  current = live = null;
+  current = live = watching = null;
   busy(false);
   const hadFocus = $("input").contains(document.activeElement) || $("terminal").contains(document.activeElement);
   $("queue").hidden = $("keys").hidden = true;
@@ -274,7 +415,10 @@ function giveFocusBack() {
 function openTerminal(create) {
   terminal ??= create($("terminal"), {
     dark: isDark(),
-    onData: (data) => sendInput(data),
+    onData: (data) => {
+      // A terminal answers questions of the program; in what is shown again, it has done so already.
+      if (!replayed) sendInput(data);
+    },
     onResize: ({ columns, rows }) => live?.resize(columns, rows),
     find: (text) => findPlaces(text),
     onOpen: openPlace,
@@ -396,6 +540,7 @@ function setUpControls() {
 
   takeLines($("input-line"), (text) => {
     output.append("typed", text);
+    visit.type(text);
     sendInput(text);
   });
   $("input-line").addEventListener("keydown", (event) => {
@@ -425,10 +570,11 @@ function sendInput(data) {
 /** Do something to the run, now or as soon as there is one. */
 function toRun(step) {
   if (live) step(live);
-  else if (current) early.push(step);
+  else if (current && !watching) early.push(step);
 }
 
 function endInput() {
+  visit.ended = true;
   answered = true;
   toRun((run) => run.eof());
   $("input-line").disabled = $("eof").disabled = true;

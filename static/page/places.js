@@ -33,7 +33,7 @@ const TROUBLE = /error|exception|panic|warning|fatal|fault/i;
 /**
  * Return a function that finds the places in a text.
  *
- * @param {{name: string, content: string}[]} files Those of the program, the main file first.
+ * @param {{name: string, content: string}[]} files Those of the program, the main file first; none if they are not known.
  * @param {{anyMain?: boolean}} [options] Whether the main file may be called main.py, Main.java and so on,
  *   for who sent it without a name.
  * @returns {(text: string) => (Place | Address)[]} In the order of the text, none within another.
@@ -44,7 +44,7 @@ export function placeFinder(files, { anyMain = false } = {}) {
   if (anyMain) alternatives.push(String.raw`[Mm]ain\.\w+`);
   // A name begins where no longer name could: not within a word or below another folder.
   const place = String.raw`(?<![\w./-])(${BEFORE})(${alternatives.join("|")})(?:${AFTER})`;
-  const pattern = new RegExp(`${ADDRESS}|${place}`, "g");
+  const pattern = new RegExp(alternatives.length ? `${ADDRESS}|${place}` : ADDRESS, "g");
   return (text) => {
     const found = [];
     for (const match of text.matchAll(pattern)) {

@@ -84,6 +84,8 @@ export function refusal(error) {
     internal: "The server failed; run it again.",
     connection_lost: "The connection to the server was lost, and the run with it.",
     unreachable: "The server can't be reached.",
+    no_such_run: "There is no such run, or not any more. A run is forgotten some time after its end.",
+    detached: "You have left this run. It may go on.",
     bad_token: "The access token can't be one.",
   }[error.code];
   const later = error.retryAfterS ? ` Try again in ${Math.ceil(error.retryAfterS)} s.` : "";

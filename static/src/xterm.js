@@ -64,7 +64,8 @@ export function createTerminal(parent, { dark, onData, onResize, find, onOpen })
       return { columns: terminal.cols, rows: terminal.rows };
     },
     fit: () => fit.fit(),
-    write: (data) => terminal.write(data),
+    /** @param {string | Uint8Array} data @param {() => void} [done] Called when it is shown. */
+    write: (data, done) => terminal.write(data, done),
     reset: () => terminal.reset(),
     clear: () => terminal.clear(),
     focus: () => terminal.focus(),

@@ -376,8 +376,11 @@ async def test_a_tab_that_was_clicked_has_the_focus_and_dialogs_start_nothing(op
     await expect(play.outcome).to_be_hidden()
 
 
-async def test_a_reload_during_a_run_says_so_and_shows_its_last_output(open_page, site):
-    play = await opened(open_page, site)
+@pytest.mark.parametrize("refusing", [{"keep_s": 0}, {"kept_max": 0}])
+async def test_a_reload_that_ends_a_run_says_so_and_shows_its_last_output(
+    start_server, open_page, refusing
+):
+    play = await opened(open_page, start_server(**refusing))
     await play.run("for n in range(20_000): print('line', n)\ninput()\n")
     await play.says("line 19999")
     await play.page.reload()
@@ -389,8 +392,8 @@ async def test_a_reload_during_a_run_says_so_and_shows_its_last_output(open_page
     await expect(play.page.get_by_text("Nothing has run yet")).to_be_visible()
 
 
-async def test_only_a_run_that_was_answered_is_asked_about_before_the_page_goes(open_page, site):
-    play = await opened(open_page, site)
+async def test_only_an_answered_run_that_ends_with_the_page_is_asked_about(start_server, open_page):
+    play = await opened(open_page, start_server(keep_s=0))
     asked = []
 
     async def accept(dialog):
