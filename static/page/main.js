@@ -48,7 +48,7 @@ let live = null;
 let early = [];
 /** The run that is watched and takes none. @type {import("../wsrunner.js").Run | null} */
 let watching = null;
-/** What is shown of a run, and of it so much anew: up to the output of this number. */
+/** What is shown of a run, and of it so much once more: up to the output of this number. */
 let visit = new Visit();
 let replayed = 0;
 let stoppedByMe = false;
@@ -277,7 +277,8 @@ function drive(mine, inTerminal) {
   expectInput(inTerminal ? "terminal" : visit.input === "text" ? "text" : "typed");
   if (visit.ended) $("input-line").disabled = $("eof").disabled = true;
   if (!inTerminal) return;
-  replayed = visit.seq;
+  // Of others' runs nobody knows where that ends: they answer until somebody types here.
+  replayed = visit.language ? visit.seq : Infinity;
   mine.resize(terminal.size.columns, terminal.size.rows);
   terminal.focus();
 }
@@ -551,6 +552,9 @@ function setUpControls() {
     else return;
     event.preventDefault();
   });
+  for (const type of ["keydown", "paste", "beforeinput"]) {
+    $("terminal").addEventListener(type, () => (replayed = replayed === Infinity ? 0 : replayed), { capture: true });
+  }
   $("interrupt").addEventListener("click", () => live?.signal("SIGINT"));
   $("eof").addEventListener("click", endInput);
 
@@ -558,7 +562,9 @@ function setUpControls() {
   $("keys").addEventListener("pointerdown", (event) => event.preventDefault());
   $("keys").addEventListener("click", (event) => {
     const { key } = event.target.dataset;
-    if (key) terminal.press(key);
+    if (!key) return;
+    replayed = 0;
+    terminal.press(key);
   });
 }
 

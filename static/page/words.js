@@ -84,7 +84,7 @@ export function refusal(error) {
     internal: "The server failed; run it again.",
     connection_lost: "The connection to the server was lost, and the run with it.",
     unreachable: "The server can't be reached.",
-    no_such_run: "There is no such run, or not any more. A run is forgotten some time after its end.",
+    no_such_run: "The server has no such run, or not any more: it ended some time ago, or with the server.",
     detached: "You have left this run. It may go on.",
     bad_token: "The access token can't be one.",
   }[error.code];

@@ -67,19 +67,20 @@ async def test_a_link_to_watch_takes_no_input_and_leaving_ends_nothing(open_page
 
 
 async def test_a_link_to_a_terminal_drives_it(open_page, site, driver, bundle):
-    code = 'print("tell", flush=True)\nprint("<" + input() + ">")\n'
+    # Its question to the terminal was for those who were there then.
+    code = 'print("\\x1b[6ntell", flush=True)\nprint(repr(input()))\n'
     accepted = await begun(driver, code, tty={"columns": 80, "rows": 24})
     play = await Playground(await open_page(site, live(accepted, "drive"))).ready()
     rows = play.page.locator(".xterm-rows")
     await expect(rows).to_contain_text("tell")
     await play.page.keyboard.type("Ada\n")
-    await expect(rows).to_contain_text("<Ada>")
+    await expect(rows).to_contain_text("'Ada'")
     await play.ended("exit code 0")
 
 
 async def test_a_link_to_no_run_is_told_and_the_page_is_as_ever(open_page, site):
     play = await Playground(await open_page(site, "/#live=ce9f4363140dd92c.nokey")).ready()
-    await play.ended("There is no such run")
+    await play.ended("The server has no such run")
     await play.run('print("mine")')
     await play.says("mine")
     await play.ended("exit code 0")
@@ -118,13 +119,30 @@ async def test_a_reload_goes_on_with_the_run_and_its_input(open_page, site):
     await expect(play.page.get_by_text("Nothing has run yet")).to_be_visible()
 
 
+async def test_a_lost_connection_ends_no_run(open_page, site):
+    page = await open_page(site, "/favicon.ico", expected="404|Failed to load")
+    await page.add_init_script(
+        """window.WebSocket = class extends WebSocket {
+          constructor(...args) { super(...args); window.lastSocket = this; }
+        };"""
+    )
+    await page.goto(f"http://{site.address}/")
+    play = await Playground(page).ready()
+    await play.run(ASKS)
+    await play.says("Name? ")
+    await page.evaluate("window.lastSocket.close()")
+    await page.keyboard.type("Ada\n")
+    await play.says("<Ada>")
+    assert await play.log.inner_text() == "first\nName? Ada\n<Ada>\n"
+
+
 async def test_a_reload_goes_on_with_the_terminal(open_page, site, bundle):
     play = await opened(open_page, site)
     await play.page.get_by_role("radio", name="Terminal").check()
     # It asks the terminal where its cursor is: answered again, this would be the second line.
     await play.run(
-        'import sys, tty\nprint("\\x1b[6n", end="", flush=True)\nold = tty.setcbreak(0)\n'
-        'sys.stdin.read(1)\nwhile sys.stdin.read(1) != "R": pass\nprint("asked", flush=True)\n'
+        'import sys, tty\ntty.setcbreak(0)\nprint("\\x1b[6n", end="", flush=True)\n'
+        'while sys.stdin.read(1) != "R": pass\nprint("asked", flush=True)\n'
         "print(repr(sys.stdin.read(3)))\n"
     )
     rows = play.page.locator(".xterm-rows")
