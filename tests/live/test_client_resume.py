@@ -10,8 +10,10 @@ from websockets.asyncio.server import serve
 from tests.live.cutter import Cutter
 from tests.live.test_kept import GO_ON
 from tests.talk import PATIENCE_S
+from wsrunner import protocol
 from wsrunner.client import Client, ConnectionLostError, RunRefusedError
 from wsrunner.client.client import ATTACH_AGAIN_S
+from wsrunner.client.keeping import Keeping
 
 
 @pytest.fixture
@@ -196,3 +198,27 @@ async def test_a_greeting_that_a_lost_socket_overtakes_is_not_said_twice():
         async with asyncio.timeout(PATIENCE_S):
             await (await link._connection._socket.ping())
     assert heard == ["run", "attach"]
+
+
+def test_of_many_small_pieces_of_stdin_each_is_looked_at_a_few_times():
+    looks = 0
+
+    class Piece(bytes):
+        def __len__(self):
+            nonlocal looks
+            looks += 1
+            return super().__len__()
+
+    keeping = Keeping.of("R", "KEY", 0)
+    keeping.attached(protocol.Attached(run="R", role="drive", stage="run", tty=False))
+    for number in range(1000):
+        keeping.write(Piece(b"0123456789"))
+        message = keeping.unsent("r1")
+        assert message.at == 10 * number
+    assert looks < 10 * 1000
+    # What the run has of them is not sent again, and the rest from where it has.
+    keeping.drained(4000)
+    back = protocol.Attached(run="R", role="drive", stage="run", tty=False, stdin_bytes=9980)
+    keeping.attached(back)
+    assert [keeping.unsent("r1").at for _ in range(2)] == [9980, 9990]
+    assert keeping.unsent("r1") is None

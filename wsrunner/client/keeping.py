@@ -55,6 +55,7 @@ class Keeping:
         self._begin = 0
         self._log: deque[bytes | None] = deque()
         self._sent = 0  # entries of the log that are on their way
+        self._next = 0  # where the first one begins that is not
         self._eofs = 0  # those that are in the log or were before
 
     @classmethod
@@ -92,7 +93,7 @@ class Keeping:
         self.is_open, self.tty = True, event.tty
         at, eofs, self._sent = self._begin, self._eofs - self._log.count(None), 0
         if not self._log and at < event.stdin_bytes:
-            self._begin = event.stdin_bytes  # another process of this name has sent it
+            at = self._begin = event.stdin_bytes  # another process of this name has sent it
         if not self._log:
             self._eofs = max(self._eofs, event.eofs)
         for piece in self._log:
@@ -105,6 +106,7 @@ class Keeping:
                     break
                 at += len(piece)
             self._sent += 1
+        self._next = at
 
     def new(self, event: protocol.ServerMessage) -> bool:
         """Tell whether an event has not been heard yet, and note that it has."""
@@ -139,12 +141,12 @@ class Keeping:
         """Return the next message that carries stdin, and count it as sent, if there is one."""
         if self._sent >= len(self._log) or not self.is_open:
             return None
-        before = (self._log[at] for at in range(self._sent))
-        at = self._begin + sum(len(piece) for piece in before if piece is not None)
         piece = self._log[self._sent]
         self._sent += 1
         if piece is None:
             return protocol.Eof(id=run_id)
+        at = self._next
+        self._next += len(piece)
         return encoding.stdin_message(run_id, piece, at)
 
     def drained(self, total_bytes: int) -> None:
