@@ -1,6 +1,7 @@
 """What one replica shares of its kept runs, before a Redis that only says yes or no."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +22,7 @@ from wsrunner.live.kept import Kept
 from wsrunner.live.letters import Letter, Publication, error_letter, pack_lost
 from wsrunner.live.show import Record
 from wsrunner.live.store import Store
+from wsrunner.live.visitors import Visitors
 from wsrunner.runs.events import Output, Refused
 from wsrunner.settings import Settings
 from wsrunner.units import MIB
@@ -174,6 +176,27 @@ async def test_who_sends_stdin_faster_than_the_run_takes_it_fills_no_redis():
     show.hear(Letter("drained", "r", driver.id, number=10 * MIB + len(piece)))
     driver.stdin(piece, None)
     assert letters[-1].number == 10 * MIB + 9 * len(piece)
+
+
+async def test_stdin_of_one_lane_over_two_connections_is_all_taken():
+    got = []
+    kept = a_kept({})
+    kept.run = SimpleNamespace(input=SimpleNamespace(stdin=got.append), end=lambda _: None)
+    visitors = Visitors(lambda _: kept, lambda _, letter: show.hear(letter))
+    show = Followed(
+        kept.record, *(1000, 10), replica="me", write=visitors.take, on_empty=lambda _: None
+    )
+    drivers = [show.sit("drive", name="http") for _ in range(2)]
+    for driver in drivers:
+        driver.shares = True
+        await show.join(driver, PATIENCE_S)
+    # Both have joined before the other's stdin came.
+    drivers[0].stdin(b"one\n", None)
+    drivers[1].stdin(b"two\n", None)
+    drivers[0].stdin(b"two\nthree\n", 4)
+    assert got == [b"one\n", b"two\n", b"three\n"]
+    for driver in drivers:
+        driver.leave()
 
 
 async def test_who_may_not_drive_a_run_of_another_server_hears_why():

@@ -13,7 +13,7 @@ from wsrunner.errors import TooLargeError, WsrunnerError
 from wsrunner.gates.replica import unavailable
 from wsrunner.live.journal import Lasting
 from wsrunner.live.lanes import missing
-from wsrunner.live.letters import Letter, error_of, unpack_event
+from wsrunner.live.letters import BEHIND_ALL, Letter, error_of, unpack_event
 from wsrunner.live.show import Record, Seat, Show
 from wsrunner.runs.events import Exit, Queued
 from wsrunner.runs.input import DRAINED_EVERY_BYTES, STDIN_MAX_BYTES
@@ -197,7 +197,9 @@ class Followed(Show):
             )
         for start in range(0, len(data), STDIN_LETTER_BYTES):
             piece = data[start : start + STDIN_LETTER_BYTES]
-            self._post(seat, "stdin", number=begin + start, data=piece)
+            # Where others send at the same time, nobody here knows what it comes behind.
+            number = BEHIND_ALL if at is None and seat.shares else begin + start
+            self._post(seat, "stdin", number=number, data=piece)
         self._sent_bytes[seat.id] = max(sent, begin + len(data))
 
     def eof(self, seat: Seat) -> None:

@@ -23,6 +23,10 @@ UNKNOWN_BYTES = -1
 """In place of the output bytes before an event, for who adds it without knowing them."""
 
 
+BEHIND_ALL = -1
+"""In place of where stdin begins: behind all that has come."""
+
+
 class Letter(msgspec.Struct, array_like=True, frozen=True):
     """From one replica to another.
 
@@ -32,8 +36,8 @@ class Letter(msgspec.Struct, array_like=True, frozen=True):
             ``gone`` (the run knows no such seat). ``wake`` says nothing.
         run: The run's id.
         seat: The seat's.
-        number: ``join``, ``here``: number of the last event it has; ``stdin``: where it begins;
-            ``joined``: stdin taken; ``drained``: bytes; ``resize``: columns.
+        number: ``join``, ``here``: number of the last event it has; ``stdin``: where it begins,
+            or `BEHIND_ALL`; ``joined``: stdin taken; ``drained``: bytes; ``resize``: columns.
         second: ``joined``: ends of file; ``resize``: rows.
         text: ``join``: the lane; ``signal``: its name; ``error``: the code.
         more: From a seat: the replica to answer; ``error``: the message.

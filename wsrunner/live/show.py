@@ -82,6 +82,7 @@ class Seat:
         taken_bytes: Bytes of that lane's stdin that the run had when this seat was taken.
         eofs: Ends of file likewise.
         holds: Whether the program waits for it.
+        shares: Whether others send stdin in the same lane at the same time.
         drained_bytes: Bytes of its stdin that the program's side has taken.
     """
 
@@ -92,6 +93,7 @@ class Seat:
         self.name = name or self.id
         self.taken_bytes = self.eofs = 0
         self.holds = role == "drive"
+        self.shares = False
         self.drained_bytes = 0
         self._drained_told = 0
         self._queued_told: Queued | None = None

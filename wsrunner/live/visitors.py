@@ -12,7 +12,7 @@ from wsrunner.errors import WsrunnerError
 from wsrunner.live.journal import Cursor
 from wsrunner.live.kept import Kept
 from wsrunner.live.lanes import AT_PATH
-from wsrunner.live.letters import Letter, error_letter
+from wsrunner.live.letters import BEHIND_ALL, Letter, error_letter
 
 SILENCE_S = 6.0
 """How long a visitor need not write; its replica does each second."""
@@ -151,7 +151,8 @@ def _carry_out(letter: Letter, visitor: Visitor) -> None:
         case "here":
             visitor.came_to(letter.number)
         case "stdin":
-            kept.stdin(visitor, letter.data, letter.number)
+            at = None if letter.number == BEHIND_ALL else letter.number
+            kept.stdin(visitor, letter.data, at)
         case "eof":
             kept.eof(visitor)
         case "signal":

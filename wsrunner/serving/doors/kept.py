@@ -199,6 +199,7 @@ class KeptRuns:
         key = request.headers.get(KEY_HEADER, "")
         run_id = request.match_info["run"]
         seat = await self._desk.house.attach(run_id, key, after=after, name=DRIVER)
+        seat.shares = True
         try:
             yield seat
         finally:
