@@ -84,7 +84,7 @@ def test_labels_say_what_was_said():
     has = [Package("g++", "4:12.2.0-3"), Package("x", "1~rc=2")]
     labels = labels_of(packages.changes(("g++",), has))
     assert packages.packages_of(labels) == has
-    assert packages.added_to(labels) == ["g++"]
+    assert packages.added_to(labels) == ("g++",)
     assert packages.packages_of({}) is None
     assert packages.packages_of(labels_of(packages.changes((), []))) == []
 

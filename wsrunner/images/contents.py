@@ -80,9 +80,9 @@ def packages_of(labels: Mapping[str, str]) -> list[Package] | None:
     return [Package(*entry.split("=", 1)) for entry in listed.split() if "=" in entry]
 
 
-def added_to(labels: Mapping[str, str]) -> list[str]:
+def added_to(labels: Mapping[str, str]) -> tuple[str, ...]:
     """Return what was added to the recipe of an image."""
-    return labels.get(WITH_LABEL, "").split()
+    return tuple(labels.get(WITH_LABEL, "").split())
 
 
 def installed(root: Path) -> list[Package]:

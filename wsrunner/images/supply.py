@@ -70,7 +70,7 @@ class Status(NamedTuple):
     image: str | None
     size_bytes: int
     outdated: bool
-    added: Sequence[str] = ()
+    added: tuple[str, ...] = ()
 
 
 @asynccontextmanager
