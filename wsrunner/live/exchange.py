@@ -73,6 +73,7 @@ class Exchange:
         settings: The server's.
         find: Returns a kept run of this process by its id.
         mine: Returns all of them.
+        starting: Returns whether this server still waits for its engine and gate.
 
     Attributes:
         replica: This one's name.
@@ -85,12 +86,14 @@ class Exchange:
         *,
         find: Callable[[str], Kept | None],
         mine: Callable[[], Iterable[Kept]],
+        starting: Callable[[], bool] = lambda: False,
     ) -> None:
         self.replica = secrets.token_hex(8)
         self._store = store
         self._settings = settings
         self._find = find
         self._mine = mine
+        self._starting = starting
         self._visitors = Visitors(find, self._write)
         self._followed: dict[str, Followed] = {}
         self._finding = asyncio.Lock()
@@ -403,9 +406,10 @@ class Exchange:
                 await part()
             except GateUnavailableError as exc:
                 self._missed.clear()  # who was not seen may have been there
-                if reachable:
+                # A Redis that a server can't even start with is whoever opens the gate's to tell.
+                if reachable and not self._starting():
                     log.warning("kept runs can't be shared: %s", exc.message)
-                reachable = False
+                    reachable = False
             except Exception:
                 log.exception("sharing kept runs failed")
             await asyncio.sleep(AGAIN_S)

@@ -57,7 +57,13 @@ class House:
             # A server alone starts sooner without what it takes.
             from wsrunner.live.exchange import Exchange
 
-            self._exchange = Exchange(store, self._settings, find=self.kept.get, mine=self._mine)
+            self._exchange = Exchange(
+                store,
+                self._settings,
+                find=self.kept.get,
+                mine=self._mine,
+                starting=lambda: registry.host.starting,
+            )
 
     async def __aenter__(self) -> Self:
         if self._exchange is not None:
