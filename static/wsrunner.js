@@ -245,7 +245,9 @@ export class Connection extends Emitter {
   /** What a run may do with its connection. @type {Link} */
   #link = {
     send: (message) => {
-      if (this.#state === "open") this.#socket?.send(JSON.stringify(message));
+      // A socket that is closing says on the page's console that it takes nothing more.
+      const closing = (this.#socket?.readyState ?? 0) > 1;
+      if (this.#state === "open" && !closing) this.#socket?.send(JSON.stringify(message));
     },
     withdraw: (run) => this.#waiting.delete(run),
   };
