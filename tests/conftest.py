@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.docker_fixtures import absent
-from tests.serving import Serving, docker, until
+from tests.gates.servers import RedisServer
+from tests.serving import LEASE_S, Serving, docker, until
 from wsrunner import languages
 from wsrunner.serving.doors.pages import static_dir
 
@@ -126,6 +127,24 @@ def start_server(request, tmp_path, need):
         folder = tmp_path / f"server-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         return _start(request, folder, options)
+
+    return start
+
+
+@pytest.fixture
+def redis(redis_binary, tmp_path):
+    """A Redis for this test alone."""
+    with RedisServer(redis_binary, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def replicas(redis, start_server):
+    """A function that starts so many servers that share one Redis, and a slot: ``replicas(3)``."""
+
+    def start(count, **options):
+        shared = {"redis_url": redis.tcp_url, "slots": 1, "lease_s": LEASE_S, "warm_max": 0}
+        return [start_server(**(shared | options)) for _ in range(count)]
 
     return start
 

@@ -18,6 +18,10 @@ from tests.talk import PATIENCE_S, open_talk
 
 COMMAND = Path(sys.executable).with_name("wsrunner")
 QUIET = {"WSRUNNER_LOG_LEVEL": "debug"}
+LEASE_S = 20
+"""Where nothing may be lost, so that a machine that stands still for a moment loses nothing."""
+SHORT_LEASE_S = 3
+"""Where the test waits for its end."""
 
 
 def environment(**variables):

@@ -1,32 +1,7 @@
 """Several servers, one Redis: shared slots, one queue, and what happens when Redis goes away."""
 
-import pytest
-
-from tests.gates.servers import RedisServer
-from tests.serving import until
+from tests.serving import SHORT_LEASE_S, until
 from tests.talk import PATIENCE_S
-
-LEASE_S = 20
-"""Where nothing may be lost, so that a machine that stands still for a moment loses nothing."""
-SHORT_LEASE_S = 3
-"""Where the test waits for its end."""
-
-
-@pytest.fixture
-def redis(redis_binary, tmp_path):
-    with RedisServer(redis_binary, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def replicas(redis, start_server):
-    """A function that starts so many servers that share one slot."""
-
-    def start(count, **options):
-        shared = {"redis_url": redis.tcp_url, "slots": 1, "lease_s": LEASE_S, "warm_max": 0}
-        return [start_server(**(shared | options)) for _ in range(count)]
-
-    return start
 
 
 async def test_one_queue_over_all_replicas(replicas):

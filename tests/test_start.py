@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 import wsrunner
 from tests.engine_proxy import EngineProxy
-from tests.gates.servers import RedisServer
 from tests.serving import COMMAND, Serving, environment, until
 from tests.talk import PATIENCE_S
 from wsrunner.commands import bytecode, main
@@ -45,12 +44,6 @@ async def hanging(need):
         async with EngineProxy(folder) as proxy:
             proxy.hang()
             yield proxy
-
-
-@pytest.fixture
-def redis(redis_binary, tmp_path):
-    with RedisServer(redis_binary, tmp_path) as server:
-        yield server
 
 
 def readiness(server):

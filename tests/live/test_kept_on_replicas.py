@@ -5,31 +5,10 @@ import asyncio
 import pytest
 
 from tests import test_http_kept as http
-from tests.gates.servers import RedisServer
 from tests.live.test_kept import GO_ON, attach, begin, hear_all, seqs, text
-from tests.serving import until
+from tests.serving import SHORT_LEASE_S, until
 from tests.talk import PATIENCE_S
 from wsrunner.client import Client
-
-LEASE_S = 20
-SHORT_LEASE_S = 3
-
-
-@pytest.fixture
-def redis(redis_binary, tmp_path):
-    with RedisServer(redis_binary, tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-def replicas(redis, start_server):
-    """A function that starts so many servers that share their runs."""
-
-    def start(count, **options):
-        shared = {"redis_url": redis.tcp_url, "slots": 4, "lease_s": LEASE_S, "warm_max": 0}
-        return [start_server(**(shared | options)) for _ in range(count)]
-
-    return start
 
 
 async def test_a_run_is_read_on_and_driven_from_another_server(replicas, once):

@@ -1,7 +1,6 @@
 """Connections cut at every moment; ``python -m tests.live.storm`` does the same for longer."""
 
 from tests.live.storm import Storm
-from tests.live.test_kept_on_replicas import redis, replicas  # noqa: F401 - fixtures
 
 
 async def test_nothing_is_lost_or_doubled_on_one_server(start_server):
@@ -14,7 +13,7 @@ async def test_nothing_is_lost_or_doubled_on_one_server(start_server):
     assert server.metrics()["wsrunner_runs_total"] == storm.seen["exited"]
 
 
-async def test_nor_over_several(replicas):  # noqa: F811
+async def test_nor_over_several(replicas):
     servers = replicas(3, slots=6)
     storm = Storm([each.address for each in servers], seed=2)
     await storm.go(cuts=120, at_once=6)
