@@ -73,7 +73,6 @@ def _compare(
 ) -> tuple[dict[str, list[Timing]], str]:
     image = engine.order(language=program.language, code=program.code).box.image
     request = {"language": program.language, "code": program.code}
-    series: dict[str, list[Timing]] = {}
     servers = {
         ahead: kit.Server(warm=f"{program.language}=1", ahead=ahead) for ahead in ("local", "none")
     }
@@ -96,14 +95,7 @@ def _compare(
         if bare is not None:
             ways["bare"] = bare
 
-        def taker(name: str) -> Callable[[], None]:
-            return lambda: series.setdefault(name, []).append(ways[name]())
-
-        takers = [taker(name) for name in ways]
-        for each in takers:  # file caches, first imports
-            each()
-        series.clear()
-        kit.interleave(rounds, *takers, say=program.language)
+        series = kit.take_in_turns(rounds, ways, say=program.language)
     return series, tool
 
 

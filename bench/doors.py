@@ -13,7 +13,7 @@ import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
@@ -36,10 +36,9 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
     """Measure; see the module. `runs` is the number of rounds."""
     del out
     rounds = runs or (10 if quick else 100)
-    raw: dict[str, list[Timing]] = {"socket": [], "whole": [], "events": []}
     engine = kit.RawEngine()
     with kit.Server(warm="python=1", slots=4) as server:
-        _runs(server, engine, rounds, raw)
+        raw = _runs(server, engine, rounds)
     with kit.Server(warm="", warm_max=0) as server, _bare() as bare_port:
         rates = _rates(server.port, bare_port, 2 if quick else 8, 1.0 if quick else 2.0)
     figures = [
@@ -72,9 +71,7 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
     return kit.result(figures, seconds=seconds, rates=rates)
 
 
-def _runs(
-    server: kit.Server, engine: kit.RawEngine, rounds: int, raw: dict[str, list[Timing]]
-) -> None:
+def _runs(server: kit.Server, engine: kit.RawEngine, rounds: int) -> dict[str, list[Timing]]:
     image = engine.order(**CODE).box.image
     with (
         kit.Socket(server.port) as opened,
@@ -82,21 +79,19 @@ def _runs(
         Http(server.port) as events,
     ):
 
-        def take(name: str) -> None:
-            server.settle(engine, image, 1)
-            if name == "socket":
-                raw[name].append(opened.run(**CODE))
-            elif name == "whole":
-                raw[name].append(whole.run("application/json", CODE))
-            else:
-                raw[name].append(events.run("text/event-stream", CODE))
+        def settled(take: Callable[[], Timing]) -> Callable[[], Timing]:
+            def taker() -> Timing:
+                server.settle(engine, image, 1)
+                return take()
 
-        takers = [lambda name=name: take(name) for name in raw]
-        for taker in takers:
-            taker()
-        for series in raw.values():
-            series.clear()
-        kit.interleave(rounds, *takers, say="doors")
+            return taker
+
+        ways = {
+            "socket": settled(lambda: opened.run(**CODE)),
+            "whole": settled(lambda: whole.run("application/json", CODE)),
+            "events": settled(lambda: events.run("text/event-stream", CODE)),
+        }
+        return kit.take_in_turns(rounds, ways, say="doors")
 
 
 class Http:

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -86,6 +86,21 @@ def interleave(rounds: int, *takers: Callable[[], None], say: str = "") -> None:
         for take in (*takers[first:], *takers[:first]):
             take()
     progress("")
+
+
+def take_in_turns(
+    rounds: int, ways: Mapping[str, Callable[[], Timing]], *, say: str = ""
+) -> dict[str, list[Timing]]:
+    """Return what each way took in each of `rounds`; a first one, for caches, is not counted."""
+    for take in ways.values():
+        take()
+    series: dict[str, list[Timing]] = {name: [] for name in ways}
+
+    def taker(name: str) -> Callable[[], None]:
+        return lambda: series[name].append(ways[name]())
+
+    interleave(rounds, *(taker(name) for name in ways), say=say)
+    return series
 
 
 def progress(text: str) -> None:

@@ -93,7 +93,6 @@ def _compare_ways(
 ) -> tuple[list[Figure], dict[str, Any], str]:
     order = engine.order(language=program.language, code=program.code)
     request = {"language": program.language, "code": program.code}
-    series: dict[str, list[Timing]] = {}
     cold_server = kit.Server(warm_max=0)
     warm_server = kit.Server(warm=f"{program.language}=1")
     with (
@@ -124,14 +123,7 @@ def _compare_ways(
         if shutil.which("docker"):
             ways["docker run"] = lambda: _docker_run(program, order.box.image)
 
-        def taker(name: str) -> Callable[[], None]:
-            return lambda: series.setdefault(name, []).append(ways[name]())
-
-        takers = [taker(name) for name in ways]
-        for take in takers:  # file caches, first imports
-            take()
-        series.clear()
-        kit.interleave(rounds, *takers, say=program.language)
+        series = kit.take_in_turns(rounds, ways, say=program.language)
     return _figures(program.language, series, tool), milliseconds(series), tool
 
 
