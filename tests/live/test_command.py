@@ -104,6 +104,32 @@ async def test_one_drives_and_one_watches_what_a_third_began(server):
     assert await (await Process.start("watch", view)).end() == expected
 
 
+async def test_a_link_need_not_be_an_argument_that_all_can_see(server, tmp_path):
+    run = await Process.start(
+        "run", "--keep", "60", "-l", "python", "-c", GO_ON, WSRUNNER_URL=server.url
+    )
+    drive, view = await run.links()
+    run.process.send_signal(signal.SIGHUP)
+    await run.end()
+    file = tmp_path / "link"
+    file.write_text(f"{view}\n")
+    file.chmod(0o600)
+    by_file = await Process.start("watch", "--link-file", file)
+    by_variable = await Process.start("watch", WSRUNNER_LINK=view)
+    by_stdin = await Process.start("attach", "--link-file", "-")
+    by_stdin.type(f"{drive}\none\n")
+    expected = (0, "got one\nover\n")
+    assert await by_stdin.end(eof=True) == expected
+    assert await by_file.end() == expected
+    assert await by_variable.end() == expected
+
+
+async def test_there_must_be_one_link(tmp_path):
+    link = "http://127.0.0.1:1#live=0000.key"
+    for given in ((), (link, "--link-file", tmp_path / "link"), ("--link-file", tmp_path / "none")):
+        assert (await (await Process.start("watch", *given)).end())[0] == 2
+
+
 @pytest.mark.parametrize("link", ["nonsense", "http://127.0.0.1:1#live=x"])
 async def test_what_is_no_link_is_a_usage_error(link):
     process = await Process.start("watch", link)
