@@ -376,6 +376,8 @@ class Keeping {
   /** @type {({piece: string | Uint8Array, size: number} | null)[]} */
   #log = [];
   #sent = 0;
+  /** Where the first entry begins that is not on its way. */
+  #next = 0;
   #eofs = 0;
 
   /** @param {string} once */
@@ -407,7 +409,7 @@ class Keeping {
     let at = this.#begin;
     let ended = this.#eofs - this.#log.filter((entry) => entry === null).length;
     if (!this.#log.length) {
-      this.#begin = Math.max(at, stdinBytes);
+      at = this.#begin = Math.max(at, stdinBytes);
       this.#eofs = Math.max(this.#eofs, eofs);
     }
     this.#sent = 0;
@@ -417,28 +419,30 @@ class Keeping {
       else at += entry.size;
       this.#sent += 1;
     }
+    this.#next = at;
   }
 
   /** What carries stdin and is not on its way, as messages; from now on it is. @param {string} id */
   *unsent(id) {
-    let at = this.#begin;
-    for (const [number, entry] of this.#log.entries()) {
-      if (!this.open) return;
-      if (number >= this.#sent) {
-        this.#sent = number + 1;
-        yield entry === null ? { type: "eof", id } : { ...stdinMessage(id, entry.piece), at };
-      }
-      at += entry?.size ?? 0;
+    while (this.open && this.#sent < this.#log.length) {
+      const entry = this.#log[this.#sent];
+      const at = this.#next;
+      this.#sent += 1;
+      this.#next += entry?.size ?? 0;
+      yield entry === null ? { type: "eof", id } : { ...stdinMessage(id, entry.piece), at };
     }
   }
 
   /** Forget stdin that the program's side has taken. @param {number} bytes */
   drained(bytes) {
     // An end of file has been taken once something behind it has.
-    while (this.#sent && this.#begin + (this.#log[0]?.size ?? 1) <= bytes) {
-      this.#begin += this.#log.shift()?.size ?? 0;
-      this.#sent -= 1;
+    let count = 0;
+    while (count < this.#sent && this.#begin + (this.#log[count]?.size ?? 1) <= bytes) {
+      this.#begin += this.#log[count]?.size ?? 0;
+      count += 1;
     }
+    this.#log.splice(0, count);
+    this.#sent -= count;
   }
 }
 

@@ -201,6 +201,26 @@ async def test_stdin_that_may_be_lost_is_sent_again_from_where_the_server_has_it
     assert await play_alone(node, script) == expected
 
 
+async def test_much_stdin_in_small_pieces_goes_out_and_is_forgotten_in_order(node):
+    script = """
+      const connection = dial();
+      await reached(connection, "open");
+      const run = connection.attach({ run: "R", key: "D" });
+      const say = (message) => Fake.all[0].say({ id: run.id, ...message });
+      say({ type: "attached", run: "R", role: "drive", stage: "run", stdin_bytes: 5, eofs: 0 });
+      for (let number = 0; number < 50_000; number += 1) run.stdin("x");
+      await new Promise((done) => setTimeout(done));
+      say({ type: "drained", bytes: 40_000 });
+      await run.stdin("yz");
+      await run.stdin("!");
+      const sent = Fake.all[0].sent.filter(({ type }) => type === "stdin");
+      const place = (number) => 5 + number + (number > 50_000);
+      console.log(sent.length, sent.every(({ at }, number) => at === place(number)));
+      connection.close();
+    """
+    assert await play_alone(node, script) == "50002 true\n"
+
+
 async def test_a_request_whose_answer_was_lost_is_made_once_more_under_its_name(node):
     script = """
       const connection = dial({ minMs: 1 });
