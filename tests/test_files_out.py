@@ -78,6 +78,18 @@ async def test_wildcards_stop_at_slashes_and_brackets_mean_themselves(talk):
     assert set(files_of(await run(talk, code, "nothing.*"))) == set()
 
 
+async def test_what_a_pattern_of_a_folder_does_not_mean_is_not_read(talk):
+    code = (
+        "mkdir -p ax lib/bx/cx ay/dx; for f in ax lib/bx ay/dx; do truncate -s 60M $f/big; done\n"
+        "rm ax/big; mkdir ax/in; touch ax/in/1 lib/bx/2 lib/bx/cx/3 ay/dx/4 ay/5 6"
+    )
+    outcome = await run(talk, code, "*x/")
+    assert (set(files_of(outcome)), left_out_of(outcome)) == ({"ax/in/1"}, [])
+    outcome = await run(talk, code, "*x/", "lib/?x/*x/", "*/5", "?")
+    assert set(files_of(outcome)) == {"ax/in/1", "lib/bx/cx/3", "ay/5", "6"}
+    assert left_out_of(outcome) == []
+
+
 async def test_only_what_the_run_has_made_or_changed_comes(talk):
     files = [
         {"name": "main.sh", "content": "printf BB >b.txt; printf c >c.txt; printf d >>d.txt"},

@@ -153,21 +153,35 @@ def _function(name: str, command: str, live_env: Mapping[str, str]) -> str:
 
 
 def find_tests(patterns: Sequence[str]) -> list[str]:
-    """Return the tests by which `find` finds, in the work directory, what matches a pattern.
+    """Return the expression by which `find` finds, in the work directory, what matches a pattern.
 
     Its own wildcards match a slash, too (POSIX, find): what has more of them than the pattern is
-    left out again. Of a folder more may be found than the pattern means.
+    left out again. Folders that can't have what is meant are not looked into: nothing of `lib/ax/`
+    is found for `*x/`, be it much.
     """
-    tests: list[str] = []
+    folders: list[list[str]] = [["-path", "."]]
+    files: list[list[str]] = []
     for pattern in patterns:
-        path = "./" + pattern.replace("\\", r"\\").replace("[", r"\[")
-        if tests:
-            tests.append("-o")
-        if path.endswith("/"):
-            tests += ["-path", path + "*"]
+        parts = pattern.replace("\\", r"\\").replace("[", r"\[").split("/")
+        above = ["/".join([".", *parts[: depth + 1]]) for depth in range(len(parts) - 1)]
+        folders += [_just(path) for path in above]
+        if parts[-1]:
+            files.append(_just("/".join([".", *parts])))
         else:
-            tests += ["-path", path, "!", "-path", "*" + "/*" * (path.count("/") + 1)]
-    return tests
+            folders.append(["-path", f"{above[-1]}/*"])
+            files.append(["-path", f"{above[-1]}/*"])
+    return [
+        *("-type", "d", "!", "(", *_either(folders), ")", "-prune", "-o"),
+        *("!", "-type", "d", "(", *_either(files), ")"),
+    ]
+
+
+def _just(path: str) -> list[str]:
+    return ["-path", path, "!", "-path", "*" + "/*" * (path.count("/") + 1)]
+
+
+def _either(tests: Sequence[Sequence[str]]) -> list[str]:
+    return [word for number, test in enumerate(tests) for word in (*["-o"] * bool(number), *test)]
 
 
 def _command(line: str, env: Mapping[str, str], args: Sequence[str]) -> str:

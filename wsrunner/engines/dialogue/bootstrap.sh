@@ -249,7 +249,7 @@ files() { # files TEST...: what `find` finds by the tests goes out, links and de
 }
 
 pack() { # pack TEST...: writes an archive
-  command -v find >&2 && command -v tar >&2 && find . ! -type d '(' "$@" ')' -exec tar -cf - -- '{}' +
+  command -v find >&2 && command -v tar >&2 && find . "$@" -exec tar -cf - -- '{}' +
   echo "end $?"
 }
 
