@@ -41,7 +41,7 @@ LAYERS = [
     {"serving.answers"},
     {"live.house"},
     {"live.exchange"},
-    {"live.visitors"},
+    {"live.visitors", "live.news"},
     {"live.kept", "live.followed"},
     {"live.letters", "live.store"},
     {"live.show"},

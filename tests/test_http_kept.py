@@ -7,6 +7,8 @@ import pytest
 from tests.http_talk import connect, head, post, raw, read_until, refused
 from tests.serving import until
 from tests.test_http_runs import events
+from wsrunner.runs.events import File
+from wsrunner.serving.results import GatheredFiles
 
 ECHO = "import sys\nfor line in sys.stdin: print('got', line, end='', flush=True)\nprint('over')"
 SLEEP = "print('up', flush=True)\nimport time; time.sleep(600)"
@@ -54,6 +56,22 @@ def test_a_run_goes_on_by_itself_and_its_result_is_asked_for_later(server):
     assert (told["exit"]["reason"], told["exit"]["code"]) == ("exited", 0)
     assert (told["stage"], told["missed_bytes"]) == ("run", 0)
     assert state(server, accepted, key="drive") == told
+
+
+def test_its_state_has_the_files_that_it_made(server):
+    code = "import os\nopen('a.txt', 'w').write('a'); os.symlink('a.txt', 'b.txt')"
+    told = ended(server, begin(server, code, outputs=["*.txt"]))
+    assert [(each["name"], each["size"], each["base64"]) for each in told["files"]] == [
+        ("a.txt", 1, "YQ==")
+    ]
+    assert [(each["name"], each["reason"]) for each in told["left_out"]] == [("b.txt", "no_file")]
+
+
+def test_of_a_file_whose_beginning_is_in_no_journal_any_more_nothing_is_shown():
+    files = GatheredFiles()
+    for name, offset, data in (("a", 0, b"12"), ("b", 3, b"45"), ("b", 5, b"6"), ("c", 0, b"7")):
+        files.take(File(1, name, "text/plain", {"a": 4, "b": 6, "c": 1}[name], offset, data))
+    assert [each.name for each in files.fields()["files"]] == ["c"]
 
 
 def test_its_state_shows_what_there_is_so_far(server):

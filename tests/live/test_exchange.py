@@ -8,20 +8,23 @@ import pytest
 from tests.gates.servers import RedisServer
 from tests.talk import PATIENCE_S
 from wsrunner.errors import (
+    BadMessageError,
     GateUnavailableError,
     KeptFullError,
+    NoSuchRunError,
     QueueFullError,
     TooLargeError,
     UnknownLanguageError,
 )
 from wsrunner.gates.replica import unavailable
 from wsrunner.live import exchange as module
+from wsrunner.live import news
 from wsrunner.live.exchange import Exchange
 from wsrunner.live.followed import Followed
 from wsrunner.live.kept import Kept
 from wsrunner.live.letters import Letter, Publication, error_letter, pack_lost
 from wsrunner.live.show import Record
-from wsrunner.live.store import Store
+from wsrunner.live.store import READ_MAX, Store
 from wsrunner.live.visitors import Visitors
 from wsrunner.runs.events import Output, Refused
 from wsrunner.settings import Settings
@@ -38,6 +41,7 @@ class StubStore:
         self.last = {}
         self.writes = []
         self.wrote = asyncio.Event()
+        self.parted = False
 
     async def claim(self, record, life_s):
         if record.once and self.begun:
@@ -65,7 +69,7 @@ class StubStore:
         await asyncio.Event().wait()
 
     async def part(self, replica):
-        pass
+        self.parted = True
 
     async def close(self):
         pass
@@ -106,8 +110,7 @@ async def test_of_a_refused_run_nothing_stays():
         exchange.forget(kept)
         await store.until(lambda: store.last)
         await settle()
-        assert not exchange._published
-        assert not exchange._place
+        assert not exchange._news.knows(kept)
 
 
 async def test_a_run_whose_request_began_another_while_redis_had_lost_it_keeps_its_keys():
@@ -137,7 +140,7 @@ async def test_a_redis_that_takes_nothing_is_not_asked_again_at_once():
 
 
 async def test_what_many_runs_have_to_tell_goes_in_several_writes(monkeypatch):
-    monkeypatch.setattr(module, "WRITE_BYTES", 1000)
+    monkeypatch.setattr(news, "WRITE_BYTES", 1000)
     runs, store = {}, StubStore()
     async with an_exchange(store, runs) as exchange:
         for number in range(10):
@@ -175,21 +178,177 @@ async def test_who_sends_stdin_faster_than_the_run_takes_it_fills_no_redis():
     assert len(letters) == sent
     show.hear(Letter("drained", "r", driver.id, number=10 * MIB + len(piece)))
     driver.stdin(piece, None)
-    assert letters[-1].number == 10 * MIB + 9 * len(piece)
+    assert len(letters) == sent + 1
+    # What the run refuses is not on its way any more.
+    show.hear(error_letter(letters[-1], TooLargeError("too much")))
+    driver.stdin(piece, None)
+
+
+class Inputs:
+    """A run of one replica that takes 1 MiB of stdin, and a `Followed` of it on another."""
+
+    def __init__(self):
+        self.got = []
+        self.letters = []
+        self.kept = a_kept({})
+        self.kept.run = SimpleNamespace(input=self, end=lambda _: None)
+        self.visitors = Visitors(lambda _: self.kept, self.answer)
+        self.show = Followed(
+            self.kept.record, *(1000, 10), replica="me", write=self.write, on_empty=lambda _: None
+        )
+
+    def write(self, letter):
+        self.letters.append(letter)
+        self.visitors.take(letter)
+
+    def answer(self, _, letter):
+        # Never at once, as from elsewhere.
+        asyncio.get_running_loop().call_soon(self.show.hear, letter)
+
+    async def driver(self, name=""):
+        seat = self.show.sit("drive", name=name)
+        await self.show.join(seat, PATIENCE_S)
+        return seat
+
+    # As `runs.input.Input` does.
+
+    def stdin(self, data):
+        if sum(len(each) for each in self.got if isinstance(each, bytes)) + len(data) > MIB:
+            raise TooLargeError("the limit is 1048576 bytes")
+        self.got.append(data)
+
+    def eof(self):
+        self.got.append("eof")
+
+    def signal(self, name):
+        self.got.append(name)
+
+
+async def test_letters_that_are_sent_again_are_not_carried_out_again():
+    inputs = Inputs()
+    driver = await inputs.driver()
+    driver.stdin(b"one\n", None)
+    driver.signal("SIGINT")
+    inputs.show.report()
+    driver.eof()
+    for letter in list(inputs.letters):
+        inputs.visitors.take(letter)
+    assert inputs.got == [b"one\n", "SIGINT", "eof"]
+    driver.leave()
+
+
+@pytest.mark.parametrize("find_out", ["signal", "here"])
+async def test_who_has_sent_what_got_lost_has_to_come_anew(find_out):
+    inputs = Inputs()
+    driver = await inputs.driver()
+    inputs.show._write = lambda _: None  # a Redis that loses it
+    driver.signal("SIGINT")
+    inputs.show._write = inputs.write
+    if find_out == "signal":
+        driver.signal("SIGTERM")
+    else:
+        inputs.show.report()
+    with pytest.raises(GateUnavailableError):
+        await driver.next()
+    assert inputs.got == []
+
+
+async def test_stdin_that_was_refused_is_not_counted_nor_in_the_way_of_what_comes_next():
+    inputs = Inputs()
+    driver = await inputs.driver()
+    driver.stdin(b"x" * (MIB - 2), None)
+    driver.stdin(b"refused", None)
+    driver.stdin(b"ok", None)
+    assert [type(each) for each in await driver.next()] == [TooLargeError]
+    assert inputs.got[1:] == [b"ok"]
+    assert inputs.show._sent_bytes[driver.id] == MIB
+    driver.leave()
+
+
+async def test_a_driver_of_another_server_hears_when_its_run_has_judged():
+    inputs = Inputs()
+    driver = await inputs.driver()
+    driver.stdin(b"one\n", 0)
+    await driver.judged(PATIENCE_S)
+    driver.stdin(b"three\n", 9)
+    with pytest.raises(BadMessageError, match="only 4 bytes have come"):
+        await driver.judged(PATIENCE_S)
+    driver.leave()
+
+
+async def test_who_waits_for_judgement_of_a_run_that_ends_hears_of_that():
+    show = Followed(
+        Record("r", "drive", "view", 1.0),
+        *(1000, 10),
+        replica="me",
+        write=lambda _: None,
+        on_empty=lambda _: None,
+    )
+    judging = asyncio.create_task(show.sit("drive").judged(PATIENCE_S))
+    await settle()
+    show.take("1-0", pack_lost())
+    with pytest.raises(NoSuchRunError, match="run r has ended"):
+        await judging
+
+
+async def test_a_server_that_stops_waits_for_the_write_that_is_under_way():
+    runs, store = {}, StubStore()
+    go_on, write = asyncio.Event(), store.write
+
+    async def slowly(*arguments):
+        answer = await write(*arguments)
+        await go_on.wait()
+        assert not store.parted
+        return answer
+
+    store.write = slowly
+    async with asyncio.timeout(PATIENCE_S), an_exchange(store, runs) as exchange:
+        kept = a_kept(runs)
+        await exchange.claim(kept.record)
+        kept.add(1, Output(1, 1, b"x"))
+        exchange.publish(kept)
+        await store.until(lambda: store.writes)
+        asyncio.get_running_loop().call_soon(go_on.set)
+    assert exchange._news.knows(kept)
+    assert store.parted
+
+
+async def test_what_was_begun_in_vain_is_bounded_while_redis_is_away(monkeypatch):
+    monkeypatch.setattr(module, "DISOWNED_MAX", 3)
+    store, asked = StubStore(), []
+
+    async def away(record, life_s):
+        asked.append(record)
+        raise unavailable("no reply in 2 s")
+
+    store.claim = away
+    exchange = an_exchange(store, {})
+    for number in range(5):
+        with pytest.raises(GateUnavailableError):
+            await exchange.claim(Record(f"r{number}", "drive", "view", 1.0))
+    assert len(asked) == len(exchange._disowned) == 3
+
+
+async def test_one_read_brings_so_much_however_many_runs_are_followed(redis_binary, tmp_path):
+    with RedisServer(redis_binary, tmp_path) as redis:
+        store = Store(redis.tcp_url)
+        events = [(f"{number}-0", "e", b"x") for number in range(1, 101)]
+        for number in range(20):
+            record = Record(f"r{number}", "drive", "view", 1.0)
+            await store.claim(record, 60)
+            await store.write([Publication(record, 60, 0, False, events)], [], 60)
+        _, found = await store.read("me", "0-0", {f"r{number}": "0-0" for number in range(20)})
+        assert len(found) == 20
+        assert sum(map(len, found.values())) <= READ_MAX
+        await store.close()
 
 
 async def test_stdin_of_one_lane_over_two_connections_is_all_taken():
-    got = []
-    kept = a_kept({})
-    kept.run = SimpleNamespace(input=SimpleNamespace(stdin=got.append), end=lambda _: None)
-    visitors = Visitors(lambda _: kept, lambda _, letter: show.hear(letter))
-    show = Followed(
-        kept.record, *(1000, 10), replica="me", write=visitors.take, on_empty=lambda _: None
-    )
-    drivers = [show.sit("drive", name="http") for _ in range(2)]
+    inputs = Inputs()
+    got = inputs.got
+    drivers = [inputs.show.sit("drive", name="http") for _ in range(2)]
     for driver in drivers:
-        driver.shares = True
-        await show.join(driver, PATIENCE_S)
+        await inputs.show.join(driver, PATIENCE_S)
     # Both have joined before the other's stdin came.
     drivers[0].stdin(b"one\n", None)
     drivers[1].stdin(b"two\n", None)
@@ -210,7 +369,7 @@ async def test_who_may_not_drive_a_run_of_another_server_hears_why():
     driver = show.sit("drive")
     joining = asyncio.create_task(show.join(driver, PATIENCE_S))
     await settle()
-    show.hear(error_letter("r", driver.id, KeptFullError("the limit is 256")))
+    show.hear(error_letter(Letter("join", "r", driver.id), KeptFullError("the limit is 256")))
     show.hear(Letter("gone", "r", driver.id))
     with pytest.raises(KeptFullError, match="the limit is 256"):
         await joining

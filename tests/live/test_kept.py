@@ -235,6 +235,32 @@ def assert_whole_or_gap(events, output_bytes):
     assert [event["type"] for event in events].count("exit") == 1
 
 
+async def test_what_is_wrong_with_early_stdin_is_told_once_the_run_is_accepted(server):
+    stdin = {"type": "stdin", "data": "x\n"}
+    run = {"type": "run", "language": "python", "code": "print(input())", "keep_s": 60}
+    async with server.talk() as talk:
+        # Its stdin came with it.
+        await talk.say_together(run | {"stdin": "given\n"}, stdin)
+        kinds = [event["type"] for event in await hear_all(talk)]
+        assert kinds[:2] == ["accepted", "error"]
+    async with server.talk() as talk:
+        # More than is kept: none of what comes behind it is taken either.
+        large = [{"type": "stdin", "data": "y" * 600_000}] * 2
+        await talk.say_together(run, stdin, *large, stdin, {"type": "eof"})
+        assert (await talk.hear())["type"] == "accepted"
+        assert (await talk.hear_error())["code"] == "too_large"
+        await talk.hear_output("x\n")
+
+
+async def test_of_a_refused_run_nothing_else_is_told_whatever_came_with_it(server):
+    run = {"type": "run", "language": "nonsense", "code": "", "stdin": "", "keep_s": 60}
+    async with server.talk() as talk:
+        await talk.say_together(run, {"type": "stdin", "data": "x\n"})
+        assert (await talk.hear_error())["code"] == "unknown_language"
+        await talk.say("stdin", data="x\n")
+        assert (await talk.hear_error())["code"] == "no_such_run"
+
+
 async def test_a_refused_run_is_not_accepted_and_may_be_asked_for_again(server, once):
     async with server.talk() as talk:
         for _ in range(2):

@@ -1,6 +1,7 @@
 """Kept runs over several servers that share one Redis: any of them will do."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -187,6 +188,18 @@ async def test_kept_runs_go_on_over_a_restart_of_redis(replicas, redis, keep_dat
         assert text(await hear_all(second)) == "got one\ngot two\nover\n"
 
 
+async def test_a_run_that_has_ended_is_there_again_once_redis_lost_its_data(replicas, redis):
+    one, two = replicas(2, lease_s=SHORT_LEASE_S)
+    accepted = http.begin(one, "print('over')")
+    http.ended(one, accepted)
+    await asyncio.to_thread(redis.restart, keep_data=False)
+    told = await asyncio.to_thread(
+        until, lambda: http.ask(two, "GET", accepted)[0] == 200, "it is there again"
+    )
+    assert told
+    assert http.state(two, accepted) == http.state(one, accepted)
+
+
 async def test_a_server_that_stops_leaves_its_journals_to_the_others(replicas):
     one, two = replicas(2, drain_s=0)
     async with one.talk() as first:
@@ -215,3 +228,19 @@ def test_a_run_over_http_is_asked_for_and_driven_on_another_server(replicas):
     accepted = http.begin(two, http.SLEEP)
     assert http.ask(one, "DELETE", accepted)[0] == 204
     assert http.ended(one, accepted)["exit"]["reason"] == "cancelled"
+
+
+def test_what_a_run_refuses_is_told_over_http_by_another_server_too(replicas):
+    one, two = replicas(2)
+    accepted = http.begin(one, http.ECHO)
+
+    def refused(*arguments):
+        status, _, body = http.ask(two, "POST", accepted, *arguments)
+        return status, json.loads(body)["code"]
+
+    assert refused("/stdin?at=99", b"late") == (400, "bad_message")
+    assert http.ask(two, "POST", accepted, "/stdin", b"one\n")[0] == 204
+    assert http.ask(two, "POST", accepted, "/eof")[0] == 204
+    assert refused("/stdin", b"two\n") == (404, "no_such_run")
+    assert refused("/eof") == (404, "no_such_run")
+    assert http.ended(two, accepted)["stdout"] == "got one\nover\n"

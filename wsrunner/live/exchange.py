@@ -1,7 +1,7 @@
 """Kept runs between replicas: this process's are published, those of others followed.
 
-Owns the tasks and what waits to be sent. `store` has the commands, `visitors` the drivers from
-elsewhere, `followed` the runs of elsewhere.
+Owns the tasks and what waits to be sent. `store` has the commands, `news` what there is to tell of
+runs, `visitors` the drivers from elsewhere, `followed` the runs of elsewhere.
 
 ::
 
@@ -25,21 +25,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from wsrunner.errors import GateUnavailableError, KeptFullError, QueueFullError
+from wsrunner.gates.replica import unavailable
 from wsrunner.live.followed import NONE_YET, Followed
 from wsrunner.live.journal import Entry
 from wsrunner.live.kept import Kept
-from wsrunner.live.letters import (
-    Letter,
-    Publication,
-    pack_entry,
-    pack_letter,
-    pack_lost,
-    pack_queued,
-    unpack_letter,
-)
+from wsrunner.live.letters import Letter, pack_letter, pack_lost, unpack_letter
+from wsrunner.live.news import News
 from wsrunner.live.show import Record
 from wsrunner.live.visitors import Visitors
-from wsrunner.runs.events import Queued, Refused
+from wsrunner.runs.events import Refused
 from wsrunner.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,18 +42,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KIB = 1024
-BATCH_BYTES = 256 * KIB
-"""What is published of one run at once."""
-WRITE_BYTES = 2 * 2**20
-"""Of how much one write goes beyond by no more than one run's: it must be done in `store.REPLY_S`,
-also after Redis was away and all runs have something to tell."""
 OUTBOX_MAX_BYTES = 16 * 2**20
 """Letters that wait to be sent; drivers of other replicas' runs are refused beyond."""
 BEAT_S = 1.0
 GRACE_BEATS = 2
 """Beats in a row that a replica must not be seen before its runs are given up."""
 AGAIN_S = 0.25
-REFUSED_LIFE_S = 30.0
+DISOWNED_MAX = 1000
+"""Runs that were begun in vain and are still to be undone; no further ones are begun beyond."""
 FLUSH_S = 2.0
 _OF_SEATS = frozenset({"join", "here", "leave"})
 """Letters that no client can send more of than it has seats."""
@@ -99,14 +89,11 @@ class Exchange:
         self._finding = asyncio.Lock()
         self._outbox: list[tuple[str, bytes]] = []
         self._outbox_bytes = 0
-        self._news: dict[Kept, None] = {}
-        self._published: dict[Kept, int] = {}
-        # Places in the queue that have been published, and the last one of each run.
-        self._places = 0
-        self._place: dict[Kept, Queued] = {}
+        self._news = News(self._life_s)
         self._disowned: dict[Record, None] = {}
         self._filled = asyncio.Event()
         self._sent = asyncio.Event()
+        self._sending = False
         self._letters_after = NONE_YET
         self._missed: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,7 +109,7 @@ class Exchange:
     async def __aexit__(self, *exc: object) -> None:
         with contextlib.suppress(TimeoutError, GateUnavailableError):
             async with asyncio.timeout(FLUSH_S):
-                while self._outbox or self._news:
+                while self._outbox or self._news or self._sending:
                     self._sent.clear()
                     await self._sent.wait()
                 await self._store.part(self.replica)
@@ -139,6 +126,8 @@ class Exchange:
         Raises:
             GateUnavailableError: Redis does not answer. If it began the run, that is undone.
         """
+        if len(self._disowned) >= DISOWNED_MAX:
+            raise unavailable("Redis is away, and what was begun in vain waits to be undone")
         try:
             if record.once:
                 # Else the same request, asked again, would find the run that was never begun.
@@ -205,13 +194,12 @@ class Exchange:
 
     def publish(self, kept: Kept) -> None:
         """Hear that there is something new of a run."""
-        self._news[kept] = None
+        self._news.add(kept)
         self._filled.set()
 
     def forget(self, kept: Kept) -> None:
         """Hear that a run is not kept here any more."""
-        self._published.pop(kept, None)
-        self._place.pop(kept, None)
+        self._news.forget(kept)
 
     def unfollow(self, followed: Followed) -> None:
         """Follow a run no more."""
@@ -249,7 +237,8 @@ class Exchange:
             await self._filled.wait()
             self._filled.clear()
             letters, self._outbox = self._outbox, []
-            news = self._taken_news()
+            news = self._news.take()
+            self._sending = True
             try:
                 await self._disown(self._disowned)
                 answers = await self._store.write(
@@ -257,50 +246,18 @@ class Exchange:
                 )
             except BaseException:
                 # Once more, in the same order: which of it came through nobody knows.
-                self._place.clear()
+                self._news.put_back(news)
                 self._outbox = letters + self._outbox
-                self._news = dict.fromkeys(news) | self._news
                 self._filled.set()
                 raise
+            finally:
+                self._sending = False
             self._outbox_bytes -= sum(len(content) for _, content in letters)
             for kept, answer in zip(news, answers, strict=True):
                 self._answered(kept, answer)
-            self._sent.set()
-
-    def _taken_news(self) -> dict[Kept, Publication]:
-        """Return what is published at once; the rest comes in the next turn."""
-        taken: dict[Kept, Publication] = {}
-        size = 0
-        for kept in list(self._news):
-            if size > WRITE_BYTES:
+            if self._news:
                 self._filled.set()
-                break
-            del self._news[kept]
-            taken[kept] = self._publication(kept)
-            size += sum(len(content) for _, _, content in taken[kept].events)
-        return taken
-
-    def _publication(self, kept: Kept) -> Publication:
-        journal = kept.journal
-        entries = journal.after(self._published.get(kept, 0), BATCH_BYTES)
-        events = [(f"{entry.seq}-0", *pack_entry(entry)) for entry in entries]
-        if (
-            not journal.last
-            and kept.queued is not None
-            and kept.queued is not self._place.get(kept)
-        ):
-            self._places += 1
-            self._place[kept] = kept.queued
-            events = [(f"0-{self._places}", "e", pack_queued(kept.queued))]
-        refused = any(isinstance(entry.event, Refused) for entry in entries)
-        life_s = self._life_s if not journal.ended else self._settings.journal_s
-        return Publication(
-            record=kept.record,
-            life_s=REFUSED_LIFE_S if refused else life_s,
-            from_seq=journal.first if journal.last else 0,
-            frees_once=refused,
-            events=events,
-        )
+            self._sent.set()
 
     def _answered(self, kept: Kept, answer: str) -> None:
         """Note how much of a run is there, and what has become of it elsewhere."""
@@ -312,9 +269,9 @@ class Exchange:
             if self._is_here(kept):
                 self._tasks.append(asyncio.create_task(self._restore(kept)))
         else:
-            before = self._published.get(kept, 0)
-            there = self._published[kept] = int(answer.partition("-")[0])
-            if there > before and there < kept.journal.last:
+            there = int(answer.partition("-")[0])
+            is_news = self._news.there(kept, there)
+            if there < kept.journal.last and is_news:
                 self.publish(kept)
             elif there < kept.journal.last:
                 # Redis takes nothing of it, being full maybe: not again at once.
@@ -344,6 +301,10 @@ class Exchange:
         while True:
             after = {run_id: each.position for run_id, each in self._followed.items()}
             letters, events = await self._store.read(self.replica, self._letters_after, after)
+            # First: an answer to something is there no later than the end of its run.
+            for id_, content in letters:
+                self._letters_after = id_
+                self._hear(unpack_letter(content))
             for run_id, items in events.items():
                 followed = self._followed.get(run_id)
                 # It may be another than at the beginning of this read, and have more.
@@ -352,12 +313,9 @@ class Exchange:
                         followed.take(id_, content)
                     if followed.journal.ended:
                         self.unfollow(followed)
-            for id_, content in letters:
-                self._letters_after = id_
-                self._hear(unpack_letter(content))
 
     def _hear(self, letter: Letter) -> None:
-        if letter.kind in {"joined", "drained", "error", "gone"}:
+        if letter.kind in {"joined", "drained", "error", "judged", "gone"}:
             followed = self._followed.get(letter.run)
             if followed is not None:
                 followed.hear(letter)
@@ -368,11 +326,12 @@ class Exchange:
 
     async def _beat(self) -> None:
         while True:
-            await self._store.beat(
+            was_seen = await self._store.beat(
                 self.replica, self._settings.lease_s, self._letters_after, self._letters_life_s
             )
             for kept in self._mine():
-                if not kept.journal.ended:
+                # Redis may have lost its data: then those that have ended are put there again, too.
+                if not (kept.journal.ended and was_seen):
                     self.publish(kept)
             for followed in list(self._followed.values()):
                 followed.report()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from wsrunner.errors import TooLargeError, WsrunnerError
+from wsrunner.errors import NoSuchRunError, TooLargeError, WsrunnerError
 from wsrunner.gates.replica import unavailable
 from wsrunner.live.journal import Lasting
-from wsrunner.live.lanes import missing
 from wsrunner.live.letters import BEHIND_ALL, Letter, error_of, unpack_event
 from wsrunner.live.show import Record, Seat, Show
 from wsrunner.runs.events import Exit, Queued
@@ -21,7 +21,6 @@ from wsrunner.runs.input import DRAINED_EVERY_BYTES, STDIN_MAX_BYTES
 ACK_BYTES = 32 * 1024
 """What a driver takes until its run hears of it."""
 NONE_YET = "0-0"
-STDIN_LETTER_BYTES = 256 * 1024
 UNREAD_MAX_BYTES = STDIN_MAX_BYTES + DRAINED_EVERY_BYTES
 """Stdin of one driver on its way, of which the run has not said that it is taken: its own limit
 comes too late for one who sends faster than Redis forgets. It may owe word of the last of it."""
@@ -57,10 +56,14 @@ class Followed(Show):
         self._replica = replica
         self._write = write
         self._on_empty = on_empty
+        # Seats that wait: to drive, and to hear that all they sent has been judged.
         self._joining: dict[str, asyncio.Future[None]] = {}
+        self._judging: dict[str, asyncio.Future[None]] = {}
         # What the run knows of each driver: how far it has come.
         self._told_behind: dict[str, int] = {}
+        # How much stdin each has sent that was not refused, and how many letters that do something.
         self._sent_bytes: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<followed run {self.record.run_id}, {len(self.seats)} attached>"
@@ -96,13 +99,16 @@ class Followed(Show):
             case "joined":
                 seat.taken_bytes, seat.eofs = letter.number, letter.second
                 self._sent_bytes[seat.id] = letter.number
-                self._joined(seat)
+                _settle(self._joining, seat)
+            case "judged":
+                _settle(self._judging, seat)
             case "drained":
                 seat.drained_bytes = letter.number
                 seat.wake()
             case "error":
                 error = error_of(letter.text, letter.more, letter.path)
-                if not self._refuse(seat, error):
+                if not _settle(self._joining, seat, error):
+                    self._sent_bytes[seat.id] = self._sent_bytes.get(seat.id, 0) - letter.number
                     seat.complain(error)
             case "gone":
                 self._lose(seat, unavailable("the run's server does not know this client any more"))
@@ -123,22 +129,45 @@ class Followed(Show):
         """
         if self.journal.ended:
             return
-        answer = self._joining[seat.id] = asyncio.get_running_loop().create_future()
         self._told_behind[seat.id] = 0
-        self._post(seat, "join", number=seat.seq, text=seat.name)
+        letter = self._letter(seat, "join", number=seat.seq, text=seat.name)
+        await self._ask(self._joining, seat, letter, patience_s)
+
+    async def judged(self, seat: Seat, patience_s: float) -> None:
+        """See `Show.judged`.
+
+        Raises:
+            GateUnavailableError: There was no answer.
+            NoSuchRunError: The run has ended, and nobody knows whether it was before.
+        """
+        if self.journal.ended:
+            raise self._over()
+        turn = self._turns[seat.id] = self._turns.get(seat.id, 0) + 1
+        await self._ask(self._judging, seat, self._letter(seat, "judge", turn=turn), patience_s)
+
+    async def _ask(
+        self,
+        waiting: dict[str, asyncio.Future[None]],
+        seat: Seat,
+        letter: Letter,
+        patience_s: float,
+    ) -> None:
+        """Write a letter that has an answer, and wait for that."""
+        answer = waiting[seat.id] = asyncio.get_running_loop().create_future()
+        self._write(letter)
         try:
             async with asyncio.timeout(patience_s):
                 await answer
         except TimeoutError as exc:
             raise unavailable("the run's server does not answer") from exc
         finally:
-            self._joining.pop(seat.id, None)
+            waiting.pop(seat.id, None)
 
     def report(self) -> None:
         """Tell the run how far its drivers here have come, and that they are there."""
         for seat in self.seats:
             if seat.role == "drive" and not self.journal.ended:
-                self._post(seat, "here", number=seat.seq)
+                self._say_here(seat)
 
     def add(  # noqa: D102 - see `Show.add`
         self,
@@ -150,9 +179,9 @@ class Followed(Show):
     ) -> None:
         super().add(seq, event, before_bytes=before_bytes, keep_after=keep_after)
         if self.journal.ended:
-            for answer in self._joining.values():
-                if not answer.done():
-                    answer.set_result(None)
+            for seat in self.seats:
+                _settle(self._joining, seat)
+                _settle(self._judging, seat, self._over())
 
     def moved(self, seat: Seat) -> None:
         """See `Show.moved`."""
@@ -161,7 +190,7 @@ class Followed(Show):
         taken = self.journal.cost - seat.behind_bytes
         if taken - self._told_behind.get(seat.id, 0) >= ACK_BYTES:
             self._told_behind[seat.id] = taken
-            self._post(seat, "here", number=seat.seq)
+            self._say_here(seat)
 
     def left(self, seat: Seat) -> None:
         """See `Show.left`."""
@@ -170,36 +199,34 @@ class Followed(Show):
         self.seats.discard(seat)
         self._told_behind.pop(seat.id, None)
         self._sent_bytes.pop(seat.id, None)
+        self._turns.pop(seat.id, None)
         if seat.role == "drive" and not self.journal.ended:
-            self._post(seat, "leave")
+            self._write(self._letter(seat, "leave"))
         if not self.seats:
             self._on_empty(self)
 
     # What drivers send: the run judges it, and answers what it refuses.
 
     def stdin(self, seat: Seat, data: bytes, at: int | None) -> None:
-        """See `Seat.stdin`; its place goes with it, so that a letter may come twice.
+        """See `Seat.stdin`.
 
         Raises:
-            BadMessageError: Bytes before these are missing.
             TooLargeError: The run is not known to have taken what came before.
         """
         sent = self._sent_bytes.get(seat.id, 0)
-        if at is not None and at > sent:
-            raise missing(at, sent)
+        taken = max(seat.drained_bytes, seat.taken_bytes)
+        if at is not None and at < taken:
+            data, at = data[taken - at :], taken
         begin = sent if at is None else at
-        unread = begin + len(data) - max(seat.drained_bytes, seat.taken_bytes)
+        unread = begin + len(data) - taken
         if unread > UNREAD_MAX_BYTES:
             raise TooLargeError(
                 f"{unread} bytes of stdin that the program is not known to have read; the limit is "
                 f"{UNREAD_MAX_BYTES} bytes",
                 path="$.data",
             )
-        for start in range(0, len(data), STDIN_LETTER_BYTES):
-            piece = data[start : start + STDIN_LETTER_BYTES]
-            # Where others send at the same time, nobody here knows what it comes behind.
-            number = BEHIND_ALL if at is None and seat.shares else begin + start
-            self._post(seat, "stdin", number=number, data=piece)
+        # In one letter, so that the run takes all of it or nothing.
+        self._post(seat, "stdin", number=BEHIND_ALL if at is None else at, data=data)
         self._sent_bytes[seat.id] = max(sent, begin + len(data))
 
     def eof(self, seat: Seat) -> None:
@@ -228,33 +255,39 @@ class Followed(Show):
         text: str = "",
         data: bytes = b"",
     ) -> None:
-        run_id = self.record.run_id
+        """Write a letter that does something."""
+        turn = self._turns.get(seat.id, 0) + 1
         self._write(
-            Letter(
-                kind,
-                run_id,
-                seat.id,
-                number=number,
-                second=second,
-                text=text,
-                more=self._replica,
-                data=data,
-            )
+            self._letter(seat, kind, number=number, second=second, text=text, data=data, turn=turn)
         )
+        # Not where it was refused here: none is missing then.
+        self._turns[seat.id] = turn
 
-    def _joined(self, seat: Seat) -> None:
-        answer = self._joining.get(seat.id)
-        if answer is not None and not answer.done():
-            answer.set_result(None)
+    def _say_here(self, seat: Seat) -> None:
+        turns = self._turns.get(seat.id, 0)
+        self._write(self._letter(seat, "here", number=seat.seq, turn=turns))
 
-    def _refuse(self, seat: Seat, error: WsrunnerError) -> bool:
-        """Tell a seat that waits to drive why it can't; return whether it waited."""
-        answer = self._joining.get(seat.id)
-        if answer is None or answer.done():
-            return False
-        answer.set_exception(error)
-        return True
+    def _letter(self, seat: Seat, kind: str, **fields: Any) -> Letter:
+        return Letter(kind, self.record.run_id, seat.id, more=self._replica, **fields)
+
+    def _over(self) -> WsrunnerError:
+        return NoSuchRunError(f"run {self.record.run_id} has ended", path="$.id")
 
     def _lose(self, seat: Seat, error: WsrunnerError) -> None:
-        self._refuse(seat, error)
+        _settle(self._joining, seat, error)
+        _settle(self._judging, seat, error)
         seat.fail(error)
+
+
+def _settle(
+    waiting: dict[str, asyncio.Future[None]], seat: Seat, error: WsrunnerError | None = None
+) -> bool:
+    """Answer a seat that waits; return whether it did."""
+    answer = waiting.get(seat.id)
+    if answer is None or answer.done():
+        return False
+    if error is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(error)
+    return True

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 KIB, MIB = 1024, 2**20
 JOIN_S = 5.0
-"""How long a driver waits for a run of another replica, beyond the time to find that one dead."""
+"""How long an answer of another replica is waited for, beyond the time to find that one dead."""
 
 
 class House:
@@ -82,6 +82,11 @@ class House:
         """What the journals of all kept runs hold, or may yet hold."""
         going_on = self._live + self._claiming
         return self._ended_bytes + going_on * self._settings.journal_kb * KIB
+
+    @property
+    def patience_s(self) -> float:
+        """How long another replica's answer is waited for."""
+        return self._settings.lease_s + JOIN_S
 
     @property
     def attached(self) -> int:
@@ -177,7 +182,7 @@ class House:
             raise
         if role == "drive":
             try:
-                await show.join(seat, self._settings.lease_s + JOIN_S)
+                await show.join(seat, self.patience_s)
             except BaseException:
                 seat.leave()
                 raise

@@ -81,6 +81,8 @@ class Kept(Show):
         self._spare_s = settings.slow_client_s - self._hold_s
         self._moved = asyncio.Event()
         self._farewell: asyncio.TimerHandle | None = None
+        self._journal_s = settings.journal_s
+        self._ended_s: float | None = None
 
     def __repr__(self) -> str:
         return f"<kept run {self.record.run_id}, {len(self.seats)} attached>"
@@ -148,7 +150,15 @@ class Kept(Show):
         if self._farewell is not None:
             self._farewell.cancel()
             self._farewell = None
+        self._ended_s = asyncio.get_running_loop().time()
         self._on_end(self)
+
+    def left_s(self) -> float | None:
+        """Return for how many seconds its journal stays; None while it goes on."""
+        if self._ended_s is None:
+            return None
+        past_s = asyncio.get_running_loop().time() - self._ended_s
+        return max(self._journal_s - past_s, 1.0)
 
     # Who is attached.
 
@@ -198,6 +208,9 @@ class Kept(Show):
         self._moved.set()
 
     # What drivers send.
+
+    async def judged(self, seat: Seat, patience_s: float) -> None:
+        """See `Show.judged`: here everything is at once."""
 
     def stdin(self, seat: Driver, data: bytes, at: int | None) -> None:
         """See `Seat.stdin`."""

@@ -32,17 +32,21 @@ class Letter(msgspec.Struct, array_like=True, frozen=True):
 
     Attributes:
         kind: From a seat to its run: ``join``, ``here`` (so far it has come), ``leave``, ``stdin``,
-            ``eof``, ``signal``, ``resize``, ``cancel``. Back: ``joined``, ``drained``, ``error``,
-            ``gone`` (the run knows no such seat). ``wake`` says nothing.
+            ``eof``, ``signal``, ``resize``, ``cancel``, ``judge`` (say when all before it has been
+            judged). Back: ``joined``, ``drained``, ``error``, ``judged``, ``gone`` (the run knows
+            no such seat, or not all that it sent). ``wake`` says nothing.
         run: The run's id.
         seat: The seat's.
         number: ``join``, ``here``: number of the last event it has; ``stdin``: where it begins,
-            or `BEHIND_ALL`; ``joined``: stdin taken; ``drained``: bytes; ``resize``: columns.
+            or `BEHIND_ALL`; ``joined``: stdin taken; ``drained``: bytes; ``resize``: columns;
+            ``error``: bytes of stdin that were refused with it.
         second: ``joined``: ends of file; ``resize``: rows.
         text: ``join``: the lane; ``signal``: its name; ``error``: the code.
         more: From a seat: the replica to answer; ``error``: the message.
         path: ``error``: the place.
         data: ``stdin``: the bytes.
+        turn: Which of those of its seat it is that do something, from 1; of ``here``, how many
+            there were. So what is sent again is not done again, and what got lost is missed.
     """
 
     kind: str
@@ -54,6 +58,7 @@ class Letter(msgspec.Struct, array_like=True, frozen=True):
     more: str = ""
     path: str = ""
     data: bytes = b""
+    turn: int = 0
 
 
 _letters = msgspec.msgpack.Decoder(Letter)
@@ -69,9 +74,17 @@ def unpack_letter(content: bytes) -> Letter:
     return _letters.decode(content)
 
 
-def error_letter(run: str, seat: str, error: WsrunnerError) -> Letter:
-    """Return the letter that tells a seat what was wrong with what it sent."""
-    return Letter("error", run, seat, text=error.code, more=error.message, path=error.path or "")
+def error_letter(letter: Letter, error: WsrunnerError) -> Letter:
+    """Return the letter that tells a seat what was wrong with one of its."""
+    return Letter(
+        "error",
+        letter.run,
+        letter.seat,
+        number=len(letter.data),
+        text=error.code,
+        more=error.message,
+        path=error.path or "",
+    )
 
 
 def error_of(

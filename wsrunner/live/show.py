@@ -33,6 +33,8 @@ of them takes about 30 µs."""
 PACE_MAX_S = 0.05
 PACE_MIN_S = 0.005
 """For fewer it is not worth a timer."""
+COMPLAINTS_MAX = 100
+"""Errors that wait for one client to be told them."""
 WORDS_MAX = 64
 """Messages that are kept as they are sent, for the others who are to hear the same."""
 
@@ -82,7 +84,6 @@ class Seat:
         taken_bytes: Bytes of that lane's stdin that the run had when this seat was taken.
         eofs: Ends of file likewise.
         holds: Whether the program waits for it.
-        shares: Whether others send stdin in the same lane at the same time.
         drained_bytes: Bytes of its stdin that the program's side has taken.
     """
 
@@ -93,7 +94,6 @@ class Seat:
         self.name = name or self.id
         self.taken_bytes = self.eofs = 0
         self.holds = role == "drive"
-        self.shares = False
         self.drained_bytes = 0
         self._drained_told = 0
         self._queued_told: Queued | None = None
@@ -159,8 +159,9 @@ class Seat:
             self._waiter.set_result(None)
 
     def complain(self, error: WsrunnerError) -> None:
-        """Tell it what was wrong with something that it sent."""
-        self._complaints.append(error)
+        """Tell it what was wrong with something that it sent; of very much not of all."""
+        if len(self._complaints) < COMPLAINTS_MAX:
+            self._complaints.append(error)
         self.wake()
 
     def fail(self, error: WsrunnerError) -> None:
@@ -207,6 +208,22 @@ class Seat:
         """End the run; raises as `stdin`."""
         self._check_drives("cancel it")
         self.show.cancel(self)
+
+    async def judged(self, patience_s: float) -> None:
+        """Wait until the run has judged all that was sent from here.
+
+        Args:
+            patience_s: How long an answer from another replica is waited for.
+
+        Raises:
+            WsrunnerError: The first thing that it refused.
+            GateUnavailableError: There was no answer: nobody knows what it took.
+
+        Cancelling is safe.
+        """
+        await self.show.judged(self, patience_s)
+        if self._complaints:
+            raise self._complaints.pop(0)
 
     def _check_drives(self, what: str) -> None:
         if self.role != "drive":
@@ -311,6 +328,10 @@ class Show(ABC):
     @abstractmethod
     def left(self, seat: Seat) -> None:
         """Hear that somebody has gone."""
+
+    @abstractmethod
+    async def judged(self, seat: Seat, patience_s: float) -> None:
+        """See `Seat.judged`; what was refused has been complained of then."""
 
     @abstractmethod
     def stdin(self, seat: Seat, data: bytes, at: int | None) -> None:

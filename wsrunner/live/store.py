@@ -33,7 +33,9 @@ REPLY_S = 2.0
 BLOCK_S = 1.0
 """How long a read waits for news; then it is asked again."""
 READ_MAX = 256
-"""Events or letters of one stream that one read brings."""
+"""Events and letters that one read brings, over all streams: each may have 100 KiB."""
+READ_MIN = 2
+"""Of one stream, however many there are."""
 RECORD_FIELDS = ("run_id", "drive", "view", "keep_s", "owner", "once", "tty")
 
 
@@ -159,8 +161,9 @@ class Store:
         streams = {mailbox: letters_after}
         runs = {self._key("events", run_id).encode(): run_id for run_id in events_after}
         streams |= {key: events_after[run_id] for key, run_id in runs.items()}
+        count = max(READ_MAX // len(streams), READ_MIN)
         async with self._asked(BLOCK_S):
-            found = await self._redis.xread(streams, count=READ_MAX, block=_ms(BLOCK_S))
+            found = await self._redis.xread(streams, count=count, block=_ms(BLOCK_S))
         letters: list[tuple[str, bytes]] = []
         events: dict[str, list[tuple[str, bytes]]] = {}
         for key, items in found:
@@ -173,14 +176,20 @@ class Store:
 
     async def beat(
         self, replica: str, lease_s: float, letters_before: str, letters_life_s: float
-    ) -> None:
-        """Show that a replica lives, and give up letters that it has read."""
+    ) -> bool:
+        """Show that a replica lives, and give up letters that it has read.
+
+        Returns:
+            Whether its last sign of life was still there.
+        """
         async with self._asked():
             pipe = self._redis.pipeline(transaction=False)
+            pipe.exists(self._key("replica", replica))
             pipe.set(self._key("replica", replica), "", px=_ms(lease_s))
             pipe.xtrim(self._key("letters", replica), minid=letters_before, approximate=False)
             pipe.pexpire(self._key("letters", replica), _ms(letters_life_s))
-            await pipe.execute()
+            was_there, *_ = await pipe.execute()
+        return bool(was_there)
 
     async def part(self, replica: str) -> None:
         """Show that a replica is gone."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from wsrunner.errors import WsrunnerError
 from wsrunner.live.journal import Cursor
 from wsrunner.live.kept import Kept
-from wsrunner.live.lanes import AT_PATH
 from wsrunner.live.letters import BEHIND_ALL, Letter, error_letter
 
 SILENCE_S = 6.0
@@ -32,6 +31,7 @@ class Visitor:
         self.holds = True
         self.drained_bytes = 0
         self.silence: asyncio.TimerHandle | None = None
+        self.turn = 0  # of its letters that did something, the last one
         self._told_bytes = 0
         self._write = write
         self._cursor = Cursor(kept.journal, letter.number)
@@ -95,15 +95,18 @@ class Visitors:
             self._part(visitor)
             return
         self._heard(visitor)
+        acts = letter.kind != "here"
+        if acts and letter.turn <= visitor.turn:
+            return  # sent again, as its replica had no reply from Redis
+        if letter.turn > visitor.turn + acts:
+            # Letters were lost with Redis. Who comes anew hears how much of its stdin has come.
+            self._silent(visitor)
+            return
+        visitor.turn = max(visitor.turn, letter.turn)
         try:
             _carry_out(letter, visitor)
         except WsrunnerError as exc:
-            if exc.path == AT_PATH:
-                # Its replica sends no such thing: letters were lost with Redis. Who comes anew
-                # hears how much of its stdin has come.
-                self._silent(visitor)
-            else:
-                visitor.answer(error_letter(letter.run, letter.seat, exc))
+            visitor.answer(error_letter(letter, exc))
 
     def _join(self, letter: Letter) -> None:
         kept = self._find(letter.run)
@@ -116,7 +119,7 @@ class Visitors:
             try:
                 kept.join(visitor)
             except WsrunnerError as exc:
-                visitor.answer(error_letter(letter.run, letter.seat, exc))
+                visitor.answer(error_letter(letter, exc))
                 visitor.answer(Letter("gone", letter.run, letter.seat))
                 return
             self._visitors[letter.seat] = visitor
@@ -161,3 +164,5 @@ def _carry_out(letter: Letter, visitor: Visitor) -> None:
             kept.resize(visitor, letter.number, letter.second)
         case "cancel":
             kept.cancel(visitor)
+        case "judge":
+            visitor.answer(Letter("judged", letter.run, letter.seat))

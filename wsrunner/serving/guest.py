@@ -54,6 +54,7 @@ class Guest:
         self._seat: Seat | None = None
         self._early: list[protocol.ClientMessage] = []
         self._early_bytes = 0
+        self._early_refused: TooLargeError | None = None
         self._greeted = False  # whether it has heard of its run by name
         self._going = False
         self._task: asyncio.Task[None] | None = None
@@ -80,17 +81,25 @@ class Guest:
                 self.leave()
         elif self._seat is None:
             self._keep(message)
-        else:
+        elif self._greeted:
             _pass_on(message, self._seat)
+        else:
+            _pass_on_early(message, self._seat)
 
     def _keep(self, message: protocol.ClientMessage) -> None:
+        """Keep a message, or none from now on: what comes behind one that is refused is, too."""
         if isinstance(message, protocol.Stdin):
             self._early_bytes += len(message.data or "") + len(message.base64 or "")
+        if self._early_refused is not None:
+            return
         if len(self._early) >= EARLY_MAX or self._early_bytes > EARLY_MAX_BYTES:
-            raise TooLargeError(
-                f"{len(self._early)} messages and {self._early_bytes} bytes of stdin before the "
-                f"run was found; the limits are {EARLY_MAX} messages and {EARLY_MAX_BYTES} bytes"
+            # Told later: an error that comes before any answer would be the run's refusal.
+            self._early_refused = TooLargeError(
+                f"{len(self._early) + 1} messages and {self._early_bytes} bytes of stdin before "
+                f"the run was found; the limits are {EARLY_MAX} messages and {EARLY_MAX_BYTES} "
+                "bytes, and what came behind them was not taken"
             )
+            return
         self._early.append(message)
 
     async def _serve(
@@ -152,23 +161,22 @@ class Guest:
         self._seat = seat
         early, self._early = self._early, []
         for message in early:
-            try:
-                _pass_on(message, seat)
-            except WsrunnerError as exc:
-                seat.complain(exc)
+            _pass_on_early(message, seat)
+        if self._early_refused is not None:
+            seat.complain(self._early_refused)
 
     async def _tell(self, seat: Seat, *, accept: bool) -> None:
+        complaints: list[Item] = []
         while not (self._going and self._greeted) and (items := await seat.next()):
-            for item in items:
-                if accept and not _is_refusal(item):
+            if accept:
+                # What is wrong with its early stdin says nothing of whether there is a run.
+                complaints += [item for item in items if isinstance(item, WsrunnerError)]
+                items = [item for item in items if not isinstance(item, WsrunnerError)]
+                if items and not _is_refusal(items[0]):
+                    await self._accept(seat)
                     accept = False
-                    record = seat.show.record
-                    await self._say(
-                        protocol.Accepted(
-                            id=self.id, run=record.run_id, drive=record.drive, view=record.view
-                        )
-                    )
-                    self._greeted = True
+                    items = complaints + items
+            for item in items:
                 if _is_end(item):
                     # The client may use the id again at once.
                     self._on_over(self)
@@ -177,6 +185,13 @@ class Guest:
                     return
         self._on_over(self)
         await self._say(self._detached())
+
+    async def _accept(self, seat: Seat) -> None:
+        record = seat.show.record
+        await self._say(
+            protocol.Accepted(id=self.id, run=record.run_id, drive=record.drive, view=record.view)
+        )
+        self._greeted = True
 
     def _words(self, item: Item, seat: Seat) -> bytes:
         """Return what is sent to tell of something; made once for those who view alike."""
@@ -209,6 +224,14 @@ def _is_refusal(item: Item) -> bool:
 
 def _is_end(item: Item) -> bool:
     return isinstance(item, Entry) and isinstance(item.event, Exit | Refused)
+
+
+def _pass_on_early(message: protocol.ClientMessage, seat: Seat) -> None:
+    """Pass a message on; what is wrong with it is told when the client has heard of its run."""
+    try:
+        _pass_on(message, seat)
+    except WsrunnerError as exc:
+        seat.complain(exc)
 
 
 def _pass_on(message: protocol.ClientMessage, seat: Seat) -> None:

@@ -25,10 +25,15 @@ class GatheredFiles:
             self._left_out.append(
                 ResultLeftOut(name=name, reason=event.reason, message=event.message)
             )
-        elif event.offset:
-            self._files[-1][1].extend(event.data)
-        else:
+        elif not event.offset:
             self._files.append((event, bytearray(event.data)))
+        elif self._files and self._follows(event):
+            self._files[-1][1].extend(event.data)
+
+    def _follows(self, event: File) -> bool:
+        """Whether a piece is the last file's next: those between may be in no journal any more."""
+        first, content = self._files[-1]
+        return first.name == event.name and len(content) == event.offset
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a result; none where there is nothing to tell."""
@@ -40,7 +45,7 @@ class GatheredFiles:
                 base64=base64.b64encode(content).decode("ascii"),
             )
             for first, content in self._files
-            # The engine may have gone away in the middle of one.
+            # The engine may have gone away in the middle of one, or pieces of it got lost.
             if len(content) == first.size
         ]
         given: dict[str, Any] = {"files": files, "left_out": self._left_out}

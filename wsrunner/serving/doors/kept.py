@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -19,7 +20,7 @@ from wsrunner.engines.base import STDERR
 from wsrunner.errors import BadMessageError
 from wsrunner.live.journal import Cursor, Entry, Gap
 from wsrunner.live.show import Item, Seat
-from wsrunner.runs.events import Exit, Output, Refused
+from wsrunner.runs.events import Exit, File, LeftOut, Output, Refused
 from wsrunner.runs.job import Principal
 from wsrunner.serving import answers, wire
 from wsrunner.serving.desk import Desk
@@ -34,6 +35,7 @@ from wsrunner.serving.doors.readers import (
     event_text,
     line_text,
 )
+from wsrunner.serving.results import GatheredFiles
 from wsrunner.units import KIB
 
 RUNS_PATH = "/v1/runs"
@@ -56,6 +58,8 @@ class RunState(msgspec.Struct, kw_only=True, frozen=True):
         stdout: What is there of it; `stdout_base64` in its place where it is not UTF-8.
         stderr: Likewise.
         missed_bytes: Output that is not there any more.
+        files: What it has made, if `outputs` asked for files; those of which all is there.
+        left_out: Of that, what did not come.
         position: Its place in the queue; left out where it does not wait.
         exit: How it ended; left out while it goes on.
     """
@@ -67,6 +71,8 @@ class RunState(msgspec.Struct, kw_only=True, frozen=True):
     stderr: str | UnsetType = UNSET
     stderr_base64: str | UnsetType = UNSET
     missed_bytes: int = 0
+    files: list[protocol.ResultFile] | UnsetType = UNSET
+    left_out: list[protocol.ResultLeftOut] | UnsetType = UNSET
     position: int | UnsetType = UNSET
     exit: protocol.Exit | UnsetType = UNSET
 
@@ -143,7 +149,7 @@ class KeptRuns:
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """End a run."""
-        async with self._place(request), self._seat(request) as seat:
+        async with self._place(request), self._driving(request) as seat:
             seat.cancel()
         return web.Response(status=204)
 
@@ -154,13 +160,13 @@ class KeptRuns:
             # Before there is a seat: the program waits for who drives it and takes no output.
             max_bytes = self._desk.settings.message_kb * KIB
             body = await read_body(request, max_bytes, self._desk.inlet)
-            async with self._seat(request) as seat:
+            async with self._driving(request) as seat:
                 seat.stdin(body, at)
         return web.Response(status=204)
 
     async def eof(self, request: web.Request) -> web.StreamResponse:
         """End the program's stdin."""
-        async with self._place(request), self._seat(request) as seat:
+        async with self._place(request), self._driving(request) as seat:
             seat.eof()
         return web.Response(status=204)
 
@@ -169,7 +175,7 @@ class KeptRuns:
         async with self._place(request):
             body = await read_body(request, KIB, self._desk.inlet)
             name = protocol.decode_as(body, _signal_decoder, KIB).signal
-            async with self._seat(request) as seat:
+            async with self._driving(request) as seat:
                 seat.signal(name)
         return web.Response(status=204)
 
@@ -199,11 +205,21 @@ class KeptRuns:
         key = request.headers.get(KEY_HEADER, "")
         run_id = request.match_info["run"]
         seat = await self._desk.house.attach(run_id, key, after=after, name=DRIVER)
-        seat.shares = True
         try:
             yield seat
         finally:
             seat.leave()
+
+    @contextlib.asynccontextmanager
+    async def _driving(self, request: web.Request) -> AsyncIterator[Seat]:
+        """The same for who sends something to the run; ends once that has been judged.
+
+        Raises:
+            WsrunnerError: Why it was refused.
+        """
+        async with self._seat(request) as seat:
+            yield seat
+            await seat.judged(self._desk.house.patience_s)
 
     async def _tell(self, request: web.Request, seat: Seat, kind: str) -> web.StreamResponse:
         """Write what happens until the run ends, or the client goes."""
@@ -268,6 +284,7 @@ def _state(seat: Seat) -> RunState:
     items = Cursor(show.journal, 0).take(sys.maxsize)
     _refuse(list(items))
     streams: dict[bool, list[bytes]] = {False: [], True: []}
+    files = GatheredFiles()
     missed = 0
     ended: protocol.Exit | UnsetType = UNSET
     run_id = show.record.run_id
@@ -276,13 +293,17 @@ def _state(seat: Seat) -> RunState:
             missed += item.missed_bytes or 0
         elif isinstance(item.event, Output):
             streams[item.event.stream == STDERR].append(item.event.data)
+        elif isinstance(item.event, File | LeftOut):
+            files.take(item.event)
         elif isinstance(item.event, Exit):
             ended = wire.exit_message(item.event, UNSET, run_id, item.seq)
+    given: dict[str, Any] = files.fields()
+    given |= wire.named_payload("stdout", b"".join(streams[False]))
+    given |= wire.named_payload("stderr", b"".join(streams[True]))
     return RunState(
         run=run_id,
         stage=show.stage,
-        **wire.named_payload("stdout", b"".join(streams[False])),
-        **wire.named_payload("stderr", b"".join(streams[True])),
+        **given,
         missed_bytes=missed,
         position=UNSET if show.queued is None else show.queued.position,
         exit=ended,
