@@ -250,7 +250,8 @@ class Server:
 
     def __init__(self, **options: Any) -> None:
         self.instance = f"bench-{secrets.token_hex(4)}"
-        self._options = {"port": 0, "instance": self.instance} | options
+        # Benches count the spares of --warm.
+        self._options = {"port": 0, "instance": self.instance, "warm_terminals": 0} | options
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         self.port = 0
         self.process: subprocess.Popen[str]

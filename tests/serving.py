@@ -72,6 +72,8 @@ class Serving:
         self.token = options.get("token")
         options.setdefault("port", 0)
         options.setdefault("warm", "")
+        # Tests count the spares of --warm.
+        options.setdefault("warm_terminals", 0)
         self.options = options
 
     def start(self):

@@ -5,6 +5,8 @@ import hashlib
 
 import pytest
 
+from tests.serving import until
+
 READY_THEN_WAIT = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
 TTY = {"columns": 91, "rows": 37}
 
@@ -241,3 +243,18 @@ async def test_every_key_reaches_a_program_in_raw_mode(talk):
     for byte in data * 2:
         await talk.say("stdin", base64=base64.b64encode(bytes([byte])).decode())
     assert (await talk.finish()).stdout == "ready same"
+
+
+async def test_a_language_with_spare_containers_has_one_with_a_terminal_too(start_server):
+    server = start_server(warm="bash=2,python=0", warm_terminals=1)
+
+    def spares():
+        found = server.metrics()
+        return {key: int(value) for key, value in found.items() if "pool_containers{" in key}
+
+    until(lambda: sorted(spares().values()) == [1, 2], "two spares, and one with a terminal")
+    async with server.talk() as talk:
+        outcome = await talk.run("bash", "tty >/dev/null && stty size", tty=TTY)
+    assert outcome.stdout == "37 91\r\n"
+    assert server.metrics()['wsrunner_pool_leases_total{outcome="hit"}'] == 1
+    until(lambda: sorted(spares().values()) == [1, 2], "as many again")

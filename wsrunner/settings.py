@@ -121,6 +121,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "applies to every language whose image is present. Languages in demand get more."
         ),
     ] = "python=1,javascript=1,c=1,bash=1"
+    warm_terminals: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)],
+        Meta(
+            description="How many containers with a terminal to keep ready beside those of each "
+            "language, at most as many as of these; 0 for none until they are asked for."
+        ),
+    ] = 1
     warm_max: Annotated[
         Annotated[int, Meta(ge=0, le=10_000)],
         Meta(

@@ -167,10 +167,10 @@ def _shown(value: float) -> str:
     return f"{value:.12g}"
 
 
-def default_box(settings: Settings, language: Language, image: str) -> Box:
+def default_box(settings: Settings, language: Language, image: str, *, tty: bool = False) -> Box:
     """Return the container of a job that asks for no limits of its own: the one to keep warm."""
-    ahead = _ahead(language, image, settings)
-    return _limits(Limits(), settings).box(image, tty=False, ahead=ahead)
+    ahead = None if tty else _ahead(language, image, settings)
+    return _limits(Limits(), settings).box(image, tty=tty, ahead=ahead)
 
 
 def _ahead(language: Language, image: str, settings: Settings) -> Ahead | None:

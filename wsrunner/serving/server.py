@@ -241,14 +241,19 @@ def _warm_floors(
     settings: Settings,
     catalogue: languages.Catalogue,
 ) -> dict[Box, int]:
-    """Return how many containers to keep of each kind; languages may share an image."""
+    """Return how many containers to keep of each kind; languages may share an image.
+
+    Those with a terminal come last, so that they are the ones left out where not all can be had.
+    """
     floors: dict[Box, int] = {}
-    for language_id, count in warm.items():
-        language = catalogue.find(language_id)
-        image = language.choose(present)
-        if image is not None and count:
-            box = default_box(settings, language, image)
-            floors[box] = max(floors.get(box, 0), count)
+    for tty in (False, True):
+        for language_id, count in warm.items():
+            language = catalogue.find(language_id)
+            image = language.choose(present)
+            wanted = min(count, settings.warm_terminals) if tty else count
+            if image is not None and wanted:
+                box = default_box(settings, language, image, tty=tty)
+                floors[box] = max(floors.get(box, 0), wanted)
     return floors
 
 
