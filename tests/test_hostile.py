@@ -65,6 +65,26 @@ async def test_a_program_that_ignores_the_cpu_limit_is_killed_for_it(talk):
     assert (await talk.run("python", code, limits={"cpu_s": 1})).reason == "cpu_limit"
 
 
+FORK_CHAIN = """
+import os, time
+for link in range(40):
+    while time.process_time() < 0.25: pass
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os._exit(0)
+    os.setsid()
+"""
+"""Uses ten seconds of CPU time, a quarter of one in each process."""
+
+
+async def test_a_chain_of_processes_has_one_limit_of_cpu_time(talk):
+    outcome = await talk.run("python", FORK_CHAIN, limits={"cpu_s": 1})
+    assert outcome.reason == "cpu_limit"
+    # Far from what it would have used, though the machine be busy with other things.
+    assert outcome.cpu_ms < 5000
+
+
 async def test_a_program_can_not_raise_its_cpu_limit(talk):
     code = (
         "import resource\n"

@@ -155,7 +155,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 60.0
     cpu_s: Annotated[
         Annotated[int, Meta(ge=1, le=86_400)],
-        Meta(description="CPU time that one process of a run may use, in seconds."),
+        Meta(
+            description="CPU time that a run may use, over all its processes and builds included, "
+            "in seconds."
+        ),
     ] = 30
     memory_mb: Annotated[
         Annotated[int, Meta(ge=16, le=1_048_576)],

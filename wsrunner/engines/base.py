@@ -108,7 +108,7 @@ class Plan:
         live_env: The catalogue's variables, which make lines come live.
         env: The client's variables, for build and run.
         wall_s: Seconds after which the container ends itself if the server has died.
-        cpu_s: CPU seconds that each process may use.
+        cpu_s: CPU seconds that each process may use; see `Container.cpu_used_s` for all of them.
         window: (columns, rows) of a terminal run, else None.
         merge: Whether stderr is stdout, from the start.
         ahead: Whether its files allow that its first command was started before they were there.
@@ -246,6 +246,16 @@ class Container(Protocol):
 
         Raises:
             EngineUnavailableError: The engine did not take it.
+        """
+        ...
+
+    async def cpu_used_s(self) -> float:
+        """Return the CPU seconds that all of it has used since it began its plan; 0 if not told.
+
+        What was started ahead has used before does not count. Cancelling is safe.
+
+        Raises:
+            EngineUnavailableError: The engine did not say.
         """
         ...
 

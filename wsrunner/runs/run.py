@@ -8,6 +8,7 @@ The tasks of a run:
     execute                 admit → lease → begin → read, cut, deliver → files → exit
     ├─ announcer            tells the newest queue position while one is due, else absent
     ├─ lease watch          ends the run if the gate loses its permit
+    ├─ CPU watch            ends the run when all of its processes have used up their CPU time
     ├─ stdin drain          tells the client that much stdin was taken, else absent
     ├─ signaller            passes signals and the window size on to the engine, else absent
     └─ end                  kills the program, then after a grace the container, else absent
@@ -27,7 +28,7 @@ from collections.abc import Sequence
 from wsrunner.engines.base import BadReportError, Container, Ended, Frame, Item, Ready, Report
 from wsrunner.errors import EngineUnavailableError, GateUnavailableError, WsrunnerError
 from wsrunner.gates.base import Permit, Ticket
-from wsrunner.runs import verdict
+from wsrunner.runs import cpu, verdict
 from wsrunner.runs.announcer import Announcer
 from wsrunner.runs.delivery import Delivery, Reader
 from wsrunner.runs.events import Exit, Reason, Stage, Started
@@ -74,6 +75,7 @@ class Run:
         "_begun_s",
         "_born_s",
         "_container",
+        "_cpu_watch",
         "_ending",
         "_held",
         "_host",
@@ -117,6 +119,7 @@ class Run:
         self._waiting: asyncio.Task[None] | None = None  # the task to interrupt, before a lease
         self._container: Container | None = None  # while it carries out the plan
         self._wall_timer: asyncio.TimerHandle
+        self._cpu_watch: asyncio.Task[None]
         self._tasks = Tasks(self.run_id)
         self._held = Held(host.queue_memory)
         self.delivery = Delivery(reader)
@@ -226,6 +229,7 @@ class Run:
         if not self._tty:
             self.input.open(container, order.stdin)
         self._tasks.start(self._watch_lease(permit))
+        self._cpu_watch = self._tasks.start(self._watch_cpu(order, container))
         loop = asyncio.get_running_loop()
         self._wall_timer = loop.call_later(order.plan.wall_s, self.end, "timeout")
         try:
@@ -237,7 +241,7 @@ class Run:
             await self._output.finish()
             report = None
         finally:
-            self._wall_timer.cancel()
+            self._stop_clocks()
             self._container = None
             self.input.close()
         if report is not None:
@@ -267,7 +271,7 @@ class Run:
                     await self._begin("run")
                 else:
                     # The program has ended: from here on its reader is waited for, not it.
-                    self._wall_timer.cancel()
+                    self._stop_clocks()
                     self._bound_delivery()
                     await output.finish()
                     if order.plan.outputs and item.stage == "run" and self._ending is None:
@@ -338,9 +342,17 @@ class Run:
     def _bound_delivery(self) -> None:
         self.delivery.bound(self._host.settings.slow_client_s)
 
+    def _stop_clocks(self) -> None:
+        self._wall_timer.cancel()
+        self._cpu_watch.cancel()
+
     async def _watch_lease(self, permit: Permit) -> None:
         await permit.lost.wait()
         self.end("lease_lost")
+
+    async def _watch_cpu(self, order: Order, container: Container) -> None:
+        await cpu.used_up(container, limit_s=order.plan.cpu_s, cpus=order.box.cpus)
+        self.end("cpu_limit")
 
 
 async def _kill(container: Container) -> None:

@@ -27,6 +27,7 @@ from aiodocker.containers import DockerContainer
 
 from wsrunner.engines.base import STDERR, STDOUT, Ahead, Box, Ended, Frame, Item, Plan
 from wsrunner.engines.dialogue.dialogue import READY, Dialogue, first_process, stand_in
+from wsrunner.engines.docker import usage
 from wsrunner.engines.docker.images import UNUSABLE
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
 from wsrunner.units import KIB
@@ -233,6 +234,7 @@ class DockerContainerSession:
         self._eof = False
         self._printed = False  # more than that it is ready, before it had a plan
         self._destroyed: asyncio.Task[None] | None = None
+        self._cpu_before_s = 0.0
 
     def __repr__(self) -> str:
         return f"<container {self.id[:12]} {'alive' if self.alive else 'ended'}>"
@@ -287,6 +289,11 @@ class DockerContainerSession:
                     return
                 printed += b"".join(frame.data for frame in frames)
         self._printed = printed != READY
+        if self._ahead is not None:
+            # The engine itself would take a second to say.
+            used_ns = usage.cpu_ns_here(self.id)
+            allowed_s = self._ahead.start_cpu_s
+            self._cpu_before_s = allowed_s if used_ns is None else used_ns / 1e9
 
     def begin(self, plan: Plan) -> None:
         """See `Container.begin`."""
@@ -342,6 +349,13 @@ class DockerContainerSession:
         """See `Container.resize`."""
         async with _asked("resize the terminal"):
             await self._container.resize(h=rows, w=columns)
+
+    async def cpu_used_s(self) -> float:
+        """See `Container.cpu_used_s`."""
+        used_ns = usage.cpu_ns_here(self.id)
+        if used_ns is None:
+            used_ns = await self._engine.cpu_ns(self.id)
+        return max(0.0, (used_ns or 0) / 1e9 - self._cpu_before_s)
 
     async def ended(self) -> Ended:
         """See `Container.ended`."""
@@ -604,6 +618,18 @@ class DockerEngine:
                     pause_s = min(1.5 * pause_s, REMOVAL_POLL_MAX_S)
                 else:
                     return
+
+    async def cpu_ns(self, container_id: str) -> int | None:
+        """Return the CPU time of a container as the engine tells it, which takes up to a second.
+
+        Raises:
+            EngineUnavailableError: The engine does not answer, or the container has ended.
+        """
+        async with _asked("say how much CPU time a container has used"):
+            stats = await self._docker._query_json(  # noqa: SLF001 - its stats() knows no one-shot
+                f"containers/{container_id}/stats", params={"stream": "false", "one-shot": "true"}
+            )
+            return usage.cpu_ns_told(stats)
 
     def forget(self, session: DockerContainerSession) -> None:
         """Take a destroyed container off the list of those in use."""
