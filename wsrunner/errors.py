@@ -81,6 +81,18 @@ class NotAllowedError(ClientError):
     code = "not_allowed"
 
 
+class SpaceUnfitError(ClientError):
+    """A workspace can't be had so: with a terminal, in that image, or beside what it has."""
+
+    code = "workspace_unfit"
+
+
+class NoSuchSpaceError(ClientError):
+    """This client has no workspace of that name."""
+
+    code = "no_such_workspace"
+
+
 class BusyError(WsrunnerError):
     """The request is fine, now is not the time: try again after `retry_after_s`."""
 
@@ -95,6 +107,24 @@ class KeptFullError(BusyError):
     """No further run can be kept, or no further client attached to it."""
 
     code = "kept_full"
+
+
+class SpacesFullError(BusyError):
+    """No further workspace can be had."""
+
+    code = "workspaces_full"
+
+
+class SpaceBusyError(BusyError):
+    """Too many runs wait for their turn in one workspace."""
+
+    code = "workspace_busy"
+
+
+class SpaceElsewhereError(BusyError):
+    """Another server has the workspace of that name."""
+
+    code = "workspace_elsewhere"
 
 
 class RateLimitedError(BusyError):

@@ -57,6 +57,7 @@ ServerRunId = Annotated[str, Meta(min_length=1, max_length=64)]
 Key = Annotated[str, Meta(min_length=1, max_length=128)]
 Once = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{16,64}\Z")]
 """A client's own random name, which must not be guessed."""
+SpaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Columns = Annotated[int, Meta(ge=1, le=1000)]
 _EnvName = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -109,6 +110,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
         once: The client's own random name for this request: sent again, it starts no second run.
         outputs: Patterns of the files that come back: ``*`` and ``?`` stand for anything but a
             slash, ``out/`` for all in a folder.
+        workspace: Name of a container that is kept between runs: files stay, processes don't.
     """
 
     language: str
@@ -125,6 +127,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
     outputs: list[str] = []
     keep_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     once: Once | UnsetType = UNSET
+    workspace: SpaceName | UnsetType = UNSET
 
     @property
     def is_kept(self) -> bool:
@@ -196,7 +199,14 @@ class Cancel(_Request, tag="cancel", kw_only=True, frozen=True):
     id: RunId | UnsetType = UNSET
 
 
-ClientMessage = RunRequest | Attach | Detach | Stdin | Eof | SendSignal | Resize | Cancel
+class Forget(_Request, tag="forget", kw_only=True, frozen=True):
+    """End a workspace, and its files: at once, or with the run that goes on in it."""
+
+    id: RunId | UnsetType = UNSET
+    workspace: SpaceName
+
+
+ClientMessage = RunRequest | Attach | Detach | Stdin | Eof | SendSignal | Resize | Cancel | Forget
 
 
 class _Event(msgspec.Struct, kw_only=True, frozen=True):
@@ -261,11 +271,16 @@ class Queued(_Event, tag="queued", kw_only=True, frozen=True):
 
 
 class Started(_Event, tag="started", kw_only=True, frozen=True):
-    """A stage began: ``build`` or ``run``. `seq` is that of a kept run's events."""
+    """A stage began: ``build`` or ``run``. `seq` is that of a kept run's events.
+
+    `workspace` comes with the first one of a run in a workspace: ``new``, or ``kept`` where files
+    of earlier runs are there.
+    """
 
     run: str
     stage: Stage
     seq: int | UnsetType = UNSET
+    workspace: str | UnsetType = UNSET
 
 
 class Stdout(_Event, tag="stdout", kw_only=True, frozen=True):
@@ -319,6 +334,12 @@ class LeftOut(_Event, tag="left_out", kw_only=True, frozen=True):
     reason: str
     message: str
     seq: int | UnsetType = UNSET
+
+
+class Forgotten(_Event, tag="forgotten", kw_only=True, frozen=True):
+    """A workspace has ended, or ends with the run that goes on in it; its name is free."""
+
+    workspace: str
 
 
 class Drained(_Event, tag="drained", kw_only=True, frozen=True):
@@ -420,6 +441,7 @@ ServerMessage = (
     | Stderr
     | OutputFile
     | LeftOut
+    | Forgotten
     | Drained
     | Exit
     | Error

@@ -150,6 +150,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = "local"
     languages: Annotated[str, Meta(description="TOML file that adds or overrides languages.")] = ""
+    workspaces: Annotated[
+        Annotated[int, Meta(ge=0, le=100_000)],
+        Meta(
+            description="Workspaces of this server at once, idle ones included; a further one is "
+            "refused with workspaces_full. 0 for none."
+        ),
+    ] = 16
+    workspaces_each: Annotated[
+        Annotated[int, Meta(ge=0, le=100_000)],
+        Meta(description="Workspaces that one tenant may have at once; clients without one share."),
+    ] = 16
+    workspace_s: Annotated[
+        Seconds, Meta(description="Seconds after its last run at which a workspace ends.")
+    ] = 300.0
     wall_s: Annotated[
         Seconds, Meta(description="Longest time a run may take, builds included, in seconds.")
     ] = 60.0

@@ -18,6 +18,7 @@ from wsrunner.runs.observers import Observer
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import Stock
+from wsrunner.runs.workspaces import Workspaces
 from wsrunner.settings import Settings
 
 SOMEBODY = Principal("127.0.0.1")
@@ -87,6 +88,7 @@ async def house(slots=4, **settings):
         engine = await stack.enter_async_context(ProcessEngine())
         gate = await stack.enter_async_context(MemoryGate(slots, queue_max=100))
         pool = await stack.enter_async_context(Pool(engine, Stock(0), floors=lambda _: {}))
+        workspaces = Workspaces(engine, most=0, most_each=0, idle_s=1.0)
         registry = Registry(
             Host(
                 settings=Settings(**settings),
@@ -95,6 +97,7 @@ async def house(slots=4, **settings):
                 engine=engine,
                 engine_name="local",
                 pool=pool,
+                workspaces=workspaces,
             )
         )
         yield registry

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol, Self
 
 STDOUT = 1
 STDERR = 2
+SPACE_LIFE_S = 24 * 3600.0
+"""Seconds after which a space is left over: whoever opened it lets none get as old."""
 
 
 class Frame(NamedTuple):
@@ -275,6 +277,37 @@ class Container(Protocol):
         ...
 
 
+class Space(Protocol):
+    """A started container that carries out one plan after another: files stay, processes don't.
+
+    Who got it from `Engine.open_space` must `destroy` it.
+    """
+
+    @property
+    def id(self) -> str:
+        """The engine's id."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended or been cut off: its files are gone."""
+        ...
+
+    def next_run(self) -> Container:
+        """Return the container of its next plan, as if it were a container of its own.
+
+        Only when the one before it has been destroyed, which here ends every process of the run and
+        waits until they are gone. Where that can't be had, or memory is left that outlives its
+        process, the space is destroyed. Nothing that a plan's processes do reaches the next one's
+        bootstrap, but for files in the work directory and in /tmp.
+        """
+        ...
+
+    async def destroy(self) -> None:
+        """See `Container.destroy`."""
+        ...
+
+
 class Engine(Protocol):
     """A container engine. ``async with engine`` connects and disconnects."""
 
@@ -328,6 +361,22 @@ class Engine(Protocol):
         Raises:
             ImageMissingError: The engine has no such image.
             EngineUnavailableError: The engine does not answer or refuses.
+
+        Cancelling is safe: what was created is removed.
+        """
+        ...
+
+    async def open_space(self, box: Box, label: str) -> Space:
+        """Start a container for plan after plan.
+
+        Args:
+            box: What it is made of; without a terminal, and with nothing started ahead.
+            label: Tells it from any other, whoever opened it.
+
+        Raises:
+            SpaceElsewhereError: There is one of that label, of another process.
+            SpaceUnfitError: The image lacks what it takes.
+            ImageMissingError, EngineUnavailableError: See `start`.
 
         Cancelling is safe: what was created is removed.
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from wsrunner.engines.base import Box, Container, Engine
+from wsrunner.engines.base import Box, Container, Engine, Space
 from wsrunner.late import Late
 
 
@@ -57,6 +57,10 @@ class LateEngine(Late[Engine]):
     async def start(self, box: Box) -> Container:
         """See `Engine.start`."""
         return await (await self.wait()).start(box)
+
+    async def open_space(self, box: Box, label: str) -> Space:
+        """See `Engine.open_space`."""
+        return await (await self.wait()).open_space(box, label)
 
     async def sweep(self) -> int:
         """See `Engine.sweep`."""

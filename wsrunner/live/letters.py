@@ -142,8 +142,8 @@ def pack_entry(entry: Entry) -> tuple[str, bytes]:
             return "e", _encode((before, "file", *event[1:]))
         case LeftOut():
             return "e", _encode((before, "left_out", *event[1:]))
-        case Started(_, stage):
-            return "e", _encode((before, "started", stage))
+        case Started():
+            return "e", _encode((before, "started", *event[1:]))
         case Exit():
             return "x", _encode((before, "exit", *event[1:]))
         case Refused(error):

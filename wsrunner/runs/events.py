@@ -35,10 +35,15 @@ class Queued(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A stage began."""
+    """A stage began.
+
+    `workspace` is told with the first one of a run in a workspace: ``new``, or ``kept`` where files
+    of earlier runs may be there.
+    """
 
     seq: int
     stage: Stage
+    workspace: str | None = None
 
 
 class Output(NamedTuple):

@@ -15,6 +15,7 @@ from wsrunner.runs.memory import QueueMemory
 from wsrunner.runs.observers import Facts, Observer, RunLog
 from wsrunner.runs.order import Order, make_order
 from wsrunner.runs.pool import Pool
+from wsrunner.runs.workspaces import Workspaces
 from wsrunner.settings import Settings
 
 DRAIN_RETRY_S = 5.0
@@ -30,6 +31,7 @@ class Host:
         engine: Runs them.
         engine_name: The gate's name for it.
         pool: Lends the engine's containers.
+        workspaces: Has those that are kept between runs.
 
     Attributes:
         starting: Until engine and gate are there; who needs one of them waits for it.
@@ -47,6 +49,7 @@ class Host:
         engine: Engine,
         engine_name: str,
         pool: Pool,
+        workspaces: Workspaces,
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
@@ -54,6 +57,7 @@ class Host:
         self.engine = engine
         self.engine_name = engine_name
         self.pool = pool
+        self.workspaces = workspaces
         self.queue_memory = QueueMemory()
         self.observers: list[Observer] = [RunLog()]
         self.starting = True

@@ -36,6 +36,7 @@ class Job:
         window: (columns, rows) of a terminal, or None for pipes.
         merge: Whether stderr comes as stdout, in the order in which both were written.
         outputs: Patterns of the files to bring back, see `names.Patterns`.
+        workspace: Name of the workspace to run it in, or None for a container of its own.
     """
 
     language: str
@@ -49,6 +50,7 @@ class Job:
     window: tuple[int, int] | None = None
     merge: bool = False
     outputs: Sequence[str] = ()
+    workspace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

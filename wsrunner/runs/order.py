@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsrunner.engines.base import Ahead, Box, Plan
-from wsrunner.errors import ImageMissingError, LimitOutOfRangeError
+from wsrunner.errors import ImageMissingError, LimitOutOfRangeError, SpaceUnfitError
 from wsrunner.languages import Catalogue, Language
 from wsrunner.runs.job import Job, Limits
 from wsrunner.settings import Settings
@@ -35,6 +35,7 @@ class Order:
         plan: What the container is to do.
         stdin: All of stdin, or None if it stays open.
         output_max_bytes: Output to deliver at most.
+        workspace: Name of the workspace to run it in, or None.
     """
 
     language: str
@@ -42,6 +43,7 @@ class Order:
     plan: Plan
     stdin: bytes | None
     output_max_bytes: int
+    workspace: str | None = None
 
     def size_bytes(self) -> int:
         """Return what it keeps in memory, roughly."""
@@ -71,9 +73,11 @@ def make_order(
         present: The engine's images, by name with tag.
 
     Raises:
-        UnknownLanguageError, LimitOutOfRangeError, ImageMissingError: It can't be run; the message
-            says why.
+        UnknownLanguageError, LimitOutOfRangeError, ImageMissingError, SpaceUnfitError: It can't be
+            run; the message says why.
     """
+    if job.workspace is not None and job.window is not None:
+        raise SpaceUnfitError("a run in a workspace has no terminal", path="$.tty")
     language = catalogue.find(job.language)
     limits = _limits(job.limits, settings)
     files = job.files or {language.file: job.code or b""}
@@ -96,13 +100,15 @@ def make_order(
         ahead=language.ahead is not None and language.ahead.serves(files),
         outputs=job.outputs,
     )
-    ahead = None if job.window else _ahead(language, image, settings)
+    alone = job.window is None and job.workspace is None
+    ahead = _ahead(language, image, settings) if alone else None
     return Order(
         language=language.id,
         box=limits.box(image, tty=job.window is not None, ahead=ahead),
         plan=plan,
         stdin=job.stdin,
         output_max_bytes=limits.output_bytes,
+        workspace=job.workspace,
     )
 
 

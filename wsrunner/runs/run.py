@@ -5,7 +5,7 @@ output `output`'s, why it ended `verdict`'s. Knows a reader of its events and no
 
 The tasks of a run:
 
-    execute                 admit → lease → begin → read, cut, deliver → files → exit
+    execute                 (turn →) admit → lease → begin → read, cut, deliver → files → exit
     ├─ announcer            tells the newest queue position while one is due, else absent
     ├─ lease watch          ends the run if the gate loses its permit
     ├─ CPU watch            ends the run when all of its processes have used up their CPU time
@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from wsrunner.engines.base import BadReportError, Container, Ended, Frame, Item, Ready, Report
 from wsrunner.errors import EngineUnavailableError, GateUnavailableError, WsrunnerError
@@ -41,6 +43,7 @@ from wsrunner.runs.order import Order
 from wsrunner.runs.output import OutputStream
 from wsrunner.runs.tasks import Tasks
 from wsrunner.runs.verdict import Verdict
+from wsrunner.runs.workspaces import Turn, owner_of
 from wsrunner.units import MIB
 
 log = logging.getLogger(__name__)
@@ -81,10 +84,12 @@ class Run:
         "_host",
         "_job",
         "_output",
+        "_owner",
         "_queued_s",
         "_stage_begun_s",
         "_tasks",
         "_tty",
+        "_turn",
         "_waiting",
         "_wall_timer",
         "admitted",
@@ -107,6 +112,8 @@ class Run:
     ) -> None:
         self.run_id = run_id or new_run_id()
         self.tenant = principal.tenant
+        self._owner = owner_of(principal)
+        self._turn: Turn | None = None  # in its workspace, if it has one
         self.language = ""
         self.stage: Stage = "queue"
         self.admitted = False
@@ -205,7 +212,19 @@ class Run:
         return order
 
     async def _admitted(self, order: Order) -> None:
-        """Wait for a slot and a container, and carry the order out."""
+        """Wait for its turn, a slot and a container, and carry the order out."""
+        lend = functools.partial(self._host.pool.lease, order.box)
+        if order.workspace is None:
+            await self._with_slot(order, lend)
+            return
+        # First the turn, then the slot: who waits for another run holds none.
+        async with self._host.workspaces.turn(self._owner, order.workspace, order.box) as turn:
+            self._turn = turn
+            await self._with_slot(order, turn.lease)
+
+    async def _with_slot(
+        self, order: Order, lend: Callable[[], AbstractAsyncContextManager[Container]]
+    ) -> None:
         host = self._host
         ticket = Ticket(self.run_id, tenant=self.tenant, engine=host.engine_name)
         async with host.gate.admit(ticket, on_position=self._announcer.moved) as permit:
@@ -213,7 +232,7 @@ class Run:
             self._queued_s = permit.waited_s
             self._held.release()
             self._announcer.drop()
-            async with host.pool.lease(order.box) as container:
+            async with lend() as container:
                 self._waiting = None
                 await self._carry_out(order, container, permit)
 
@@ -301,7 +320,9 @@ class Run:
     async def _begin(self, stage: Stage) -> None:
         self.stage = stage
         self._stage_begun_s = time.monotonic()
-        await self.delivery.send(Started(self.delivery.number(), stage))
+        turn, self._turn = self._turn, None
+        state = None if turn is None else turn.state
+        await self.delivery.send(Started(self.delivery.number(), stage, state))
 
     # Its end.
 

@@ -22,6 +22,7 @@ from wsrunner.protocol import (
     Cancel,
     Detach,
     Eof,
+    Forget,
     Resize,
     RunRequest,
     SendSignal,
@@ -32,6 +33,7 @@ from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
+from wsrunner.runs.workspaces import owner_of
 from wsrunner.serving import wire
 from wsrunner.serving.guest import Guest
 from wsrunner.serving.outlet import Outlet
@@ -76,10 +78,11 @@ class JsonSession:
         try:
             async for message in self._connection:
                 try:
-                    self._handle(protocol.decode(message, max_bytes=max_bytes))
+                    answer = self._handle(protocol.decode(message, max_bytes=max_bytes))
                 except WsrunnerError as exc:
-                    error = protocol.error_event(exc, protocol.salvage_id(message))
-                    await self._outlet.send(protocol.encode(error), text=True)
+                    answer = protocol.error_event(exc, protocol.salvage_id(message))
+                if answer is not None:
+                    await self._outlet.send(protocol.encode(answer), text=True)
         except (ConnectionClosed, ReaderGoneError):
             pass
         finally:
@@ -87,35 +90,30 @@ class JsonSession:
                 guest.leave()
             await self._registry.abandon(self._started)
 
-    def _handle(self, message: protocol.ClientMessage) -> None:
-        """Act on one message at once; only a new run needs a task.
+    def _handle(
+        self, message: protocol.ClientMessage
+    ) -> protocol.Error | protocol.Forgotten | None:
+        """Act on one message at once; only a new run needs a task. Returns what is to be answered.
 
         Raises:
             WsrunnerError: It can't be done; the message says why.
         """
         if isinstance(message, RunRequest | Attach):
             self._start(message)
-            return
+            return None
+        if isinstance(message, Forget):
+            return self._forget_workspace(message)
         reader = self._find(message.id)
         if isinstance(reader, Guest):
             reader.take(message)
-            return
-        run = reader.run
-        match message:
-            case Stdin(at=int()):
-                raise BadMessageError("only the stdin of a kept run has an at", path="$.at")
-            case Detach():
-                raise BadMessageError("only a kept run goes on without its socket", path="$.id")
-            case Stdin(data=data, base64=encoded):
-                run.input.stdin(protocol.content_bytes(data, encoded, "$"))
-            case Eof():
-                run.input.eof()
-            case SendSignal(signal=name):
-                run.input.signal(name)
-            case Resize(columns=columns, rows=rows):
-                run.input.resize(columns, rows)
-            case Cancel():
-                run.end("cancelled")
+        else:
+            _tell(reader.run, message)
+        return None
+
+    def _forget_workspace(self, message: Forget) -> protocol.Forgotten:
+        workspaces = self._registry.host.workspaces
+        workspaces.forget(owner_of(self._principal), message.workspace)
+        return protocol.Forgotten(id=message.id, workspace=message.workspace)
 
     def _find(self, run_id: str | UnsetType) -> RunReader | Guest:
         if run_id not in self._runs:
@@ -209,3 +207,26 @@ class RunReader:
 
 def _named(run_id: str | UnsetType) -> str:
     return "without id" if isinstance(run_id, UnsetType) else repr(run_id)
+
+
+def _tell(run: Run, message: protocol.ClientMessage) -> None:
+    """Pass on what a client has for one of its runs.
+
+    Raises:
+        WsrunnerError: It can't be done; the message says why.
+    """
+    match message:
+        case Stdin(at=int()):
+            raise BadMessageError("only the stdin of a kept run has an at", path="$.at")
+        case Detach():
+            raise BadMessageError("only a kept run goes on without its socket", path="$.id")
+        case Stdin(data=data, base64=encoded):
+            run.input.stdin(protocol.content_bytes(data, encoded, "$"))
+        case Eof():
+            run.input.eof()
+        case SendSignal(signal=name):
+            run.input.signal(name)
+        case Resize(columns=columns, rows=rows):
+            run.input.resize(columns, rows)
+        case Cancel():
+            run.end("cancelled")

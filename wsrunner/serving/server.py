@@ -29,6 +29,7 @@ from wsrunner.runs.order import default_box
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, Stock
+from wsrunner.runs.workspaces import Workspaces
 from wsrunner.serving.access import is_loopback
 from wsrunner.serving.opening import LOCAL_ENGINE, beside, open_ground
 from wsrunner.serving.port import Port, open_port
@@ -111,6 +112,13 @@ async def open_server(
 
         stock = Stock(settings.warm_max, settings.warm_memory_mb * MIB)
         pool = await stack.enter_async_context(Pool(engine, stock, floors=floors))
+        workspaces = Workspaces(
+            engine,
+            most=settings.workspaces,
+            most_each=settings.workspaces_each,
+            idle_s=settings.workspace_s,
+        )
+        await stack.enter_async_context(workspaces)
         registry = Registry(
             Host(
                 settings=settings,
@@ -119,6 +127,7 @@ async def open_server(
                 engine=engine,
                 engine_name=LOCAL_ENGINE,
                 pool=pool,
+                workspaces=workspaces,
             )
         )
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")

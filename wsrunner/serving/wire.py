@@ -48,6 +48,7 @@ def job_of(request: protocol.RunRequest) -> Job:
         window=None if request.tty is UNSET else (request.tty.columns, request.tty.rows),
         merge=request.merge,
         outputs=request.outputs,
+        workspace=None if request.workspace is UNSET else request.workspace,
     )
 
 
@@ -127,6 +128,18 @@ def file_message(
     )
 
 
+def started_message(
+    event: Started,
+    id: str | UnsetType,  # noqa: A002
+    run_id: str,
+    seq: int | UnsetType = UNSET,
+) -> protocol.Started:
+    """Return a stage's beginning as a message; `seq` for a kept run."""
+    return protocol.Started(
+        id=id, run=run_id, stage=event.stage, seq=seq, workspace=event.workspace or UNSET
+    )
+
+
 class Wording:
     """Puts one run's events into a client's words.
 
@@ -152,8 +165,8 @@ class Wording:
                 return file_message(event, self.id)
             case Queued(position, waiting):
                 return protocol.Queued(id=self.id, run=run_id, position=position, waiting=waiting)
-            case Started(_, stage):
-                return protocol.Started(id=self.id, run=run_id, stage=stage)
+            case Started():
+                return started_message(event, self.id, run_id)
             case Drained(taken_bytes):
                 return protocol.Drained(id=self.id, bytes=taken_bytes)
             case Exit():
@@ -170,8 +183,8 @@ def kept_message(item: Item, id: str | UnsetType, run_id: str) -> protocol.Serve
             message = output_message(output, id, seq)
         case Entry(seq, (File() | LeftOut()) as told):
             message = file_message(told, id, seq)
-        case Entry(seq, Started(_, stage)):
-            message = protocol.Started(id=id, run=run_id, stage=stage, seq=seq)
+        case Entry(seq, Started() as started):
+            message = started_message(started, id, run_id, seq)
         case Entry(seq, Exit() as ended):
             message = exit_message(ended, id, run_id, seq)
         case Entry(_, Refused(error)) | (WsrunnerError() as error):

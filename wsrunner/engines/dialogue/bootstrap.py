@@ -57,7 +57,7 @@ def encode(plan: Plan, mark: bytes, ahead: Ahead | None = None) -> bytes:
         mark: From `new_mark`; the same as is given to `Reports`.
         ahead: What the bootstrap was told to start, as by `start_ahead`.
     """
-    script = [f"limits {_cpu_s(plan.cpu_s)} {math.ceil(plan.wall_s) + 2}"]
+    script = [_limits(plan)]
     taken = ahead is not None and _takes(plan, ahead)
     if ahead is not None and not taken:
         script.append("drop same" if _begins_with(plan, ahead) else "drop")
@@ -80,10 +80,27 @@ def encode(plan: Plan, mark: bytes, ahead: Ahead | None = None) -> bytes:
     run = "stage run run"
     if plan.outputs:
         script.append("last=run")
-        run = f"{{ stage run run; files {shlex.join(find_tests(plan.outputs))}; }}"
+        run = f"{{ stage run run; {_collect(plan)}; }}"
     script.append(f"stage build build && {run}" if plan.build else run)
+    return _request(mark, script) + raw
+
+
+def encode_collection(plan: Plan, mark: bytes) -> bytes:
+    """Return the request to bring a plan's outputs and nothing else."""
+    return _request(mark, [_limits(plan), _collect(plan)])
+
+
+def _request(mark: bytes, script: Sequence[str]) -> bytes:
     encoded = "\n".join(script).encode() + b"\n"
-    return b"%s%*d\n%s%s" % (mark, HEADER_BYTES - 1 - len(mark), len(encoded), encoded, raw)
+    return b"%s%*d\n%s" % (mark, HEADER_BYTES - 1 - len(mark), len(encoded), encoded)
+
+
+def _limits(plan: Plan) -> str:
+    return f"limits {_cpu_s(plan.cpu_s)} {math.ceil(plan.wall_s) + 2}"
+
+
+def _collect(plan: Plan) -> str:
+    return f"files {shlex.join(find_tests(plan.outputs))}"
 
 
 def _files(files: Mapping[str, bytes], given: str) -> tuple[list[str], bytes]:

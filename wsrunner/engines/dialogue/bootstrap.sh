@@ -1,7 +1,7 @@
 # The first process of every container: waits for one request, runs its stages, reports how each ended.
 #
 # Run by bash where the image has it (all glot images do), else by sh, as `… -c BOOTSTRAP wsrunner MODE`
-# with MODE `pipes` or `tty`; needs head, mkdir, rm and sleep besides. In bash a stage gets a process
+# with MODE `pipes`, `tty` or `space` (pipes in a workspace, whose first process is `space.sh`); needs head, mkdir, rm and sleep besides. In bash a stage gets a process
 # group of its own by job control; elsewhere setsid does it, where there is one. A further word is
 # shell that starts a program ahead of its request (see `ahead`), which takes bash, pipes and mkfifo.
 #
@@ -31,13 +31,15 @@
 #
 # When the keeper has gone, the first process ends and the container with it.
 
-mode=$1 ahead=${2-} mark='' child='' waiting='' news='' v1='' v2=''
+mode=$1 ahead=${2-} mark='' child='' waiting='' news='' v1='' v2='' notes=/tmp space=''
+# In a workspace an earlier run may have left anything in /tmp; /dev/shm is empty.
+[ "$mode" = space ] && mode=pipes space=1 notes=/dev/shm
 
 # 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What these shells
 # themselves have to say ("Killed", "Terminated") is not the program's output.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
 # Files without a name: 9 to 8 says which program runs, 7 to 4 that a signal waits for one.
-exec 9>/tmp/.child 8</tmp/.child 7>/tmp/.waiting 4</tmp/.waiting
+exec 9>$notes/.child 8<$notes/.child 7>$notes/.waiting 4<$notes/.waiting
 
 # The first process.
 
@@ -301,17 +303,20 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
   own=$peak
   [ "$peak" = "$peak_before" ] && own=-
   peak_before=$peak
+  [ "$kills" = - ] || kills=$((kills - kills_before))
   [ "$mode" = tty ] || printf %s "$mark" >&5
   printf '%s %s %s %s %s %s %s %s\n' "$mark" "$1" "$status" "$ended" "$wall" "$cpu" "$own" "$kills" >&6
   [ "$status" = 0 ]
 }
 
 keep() {
-  exec 7</tmp/.child
-  rm /tmp/.child /tmp/.waiting
-  cpu_before='' peak_before='' merge='' last='' guarded='' job_control='' reset='' shell=sh
+  exec 7<$notes/.child
+  rm $notes/.child $notes/.waiting
+  cpu_before='' peak_before='' kills_before=0 merge='' last='' guarded='' job_control='' reset='' shell=sh
   started='' given='' # a program that was started ahead, and whether the request takes it
   [ -n "$BASH_VERSION" ] && shell=bash
+  # A workspace's earlier runs are not this one's.
+  [ -n "$space" ] && usage && peak_before=$peak kills_before=$kills
   if [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ]; then
     # Job control gives each stage a process group of its own.
     job_control=m

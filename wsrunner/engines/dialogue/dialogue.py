@@ -15,6 +15,9 @@ _LAUNCH = 'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c 
 _BOOTSTRAP = resources.files(__package__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
 READY = b"\x1eR"
 """What comes from a container that can take its request only now."""
+_SPACE = resources.files(__package__).joinpath("space.sh").read_text(encoding="utf-8")
+END_ALL = "SIGURG"
+"""What ends a workspace's run with all its processes."""
 _STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
 """What the bootstrap takes for signals that it can't trap, or that the terminal's keys send."""
 
@@ -29,6 +32,21 @@ def first_process(*, tty: bool, ahead: Ahead | None = None) -> list[str]:
     """
     words = ["sh", "-c", _LAUNCH, "wsrunner", _BOOTSTRAP, "wsrunner", "tty" if tty else "pipes"]
     return words if ahead is None else [*words, bootstrap.start_ahead(ahead)]
+
+
+def space_process(uid: int) -> list[str]:
+    """Return the words of a workspace's first process; what it prints first is `READY`.
+
+    Args:
+        uid: The user of its runs.
+    """
+    words = ["sh", "-c", 'exec bash -c "$@"', "wsrunner"]
+    return [*words, _SPACE, "wsrunner", str(uid), _BOOTSTRAP]
+
+
+def piece(data: bytes) -> bytes:
+    """Return bytes for a run's stdin as they go to a workspace; none for its end."""
+    return b"%d\n%s" % (len(data), data)
 
 
 def stand_in(signal: str) -> str:
@@ -53,6 +71,11 @@ class Dialogue:
         self._reports = bootstrap.Reports(mark, tty=plan.window is not None)
         self._stages = ["build", "run"] if plan.build else ["run"]
         self._ready = plan.window is None
+
+    @classmethod
+    def collection(cls, plan: Plan) -> bytes:
+        """Return the request to bring a plan's outputs, where its program has been ended."""
+        return bootstrap.encode_collection(plan, bootstrap.new_mark())
 
     def take(self, frames: Iterable[Frame]) -> list[Item]:
         """Return what the frames bring, reports among the output; nothing if that is not clear yet.

@@ -18,25 +18,51 @@ import secrets
 import signal as signals
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
-from wsrunner.engines.base import STDERR, STDOUT, Ahead, Box, Ended, Frame, Item, Plan
-from wsrunner.engines.dialogue.dialogue import READY, Dialogue, first_process, stand_in
+from wsrunner.engines.base import (
+    SPACE_LIFE_S,
+    STDERR,
+    STDOUT,
+    Ahead,
+    Box,
+    Ended,
+    Frame,
+    Item,
+    Plan,
+)
+from wsrunner.engines.dialogue.dialogue import (
+    READY,
+    Dialogue,
+    first_process,
+    space_process,
+    stand_in,
+)
 from wsrunner.engines.docker import usage
 from wsrunner.engines.docker.images import UNUSABLE
-from wsrunner.errors import EngineUnavailableError, ImageMissingError
+from wsrunner.errors import EngineUnavailableError, ImageMissingError, SpaceElsewhereError
 from wsrunner.units import KIB
 
+if TYPE_CHECKING:
+    from wsrunner.engines.docker.space import DockerSpace
+
 log = logging.getLogger(__name__)
+
+S = TypeVar("S")
 
 LABEL_INSTANCE = "wsrunner.instance"
 LABEL_BOOT = "wsrunner.boot"
 LABEL_LIFE_S = "wsrunner.life_s"
+LABEL_SPACE = "wsrunner.workspace"
+SPACE_CAPABILITIES = ("CHOWN", "KILL", "SETGID", "SETUID")
+"""What a workspace's first process has beyond its programs; see ``dialogue/space.sh``."""
+SPACE_PIDS = 6
+"""Its own processes beside the bootstrap: itself, the feeder with a `head`, the watchdog of two."""
 WORK_DIR = "/home/glot"
 TMP_BYTES = 64 * 2**20
 NOFILE_MAX = 1024
@@ -421,7 +447,7 @@ class DockerEngine:
         self._life_s = life_s
         self._docker: aiodocker.Docker
         self._live: dict[str, DockerContainerSession] = {}
-        self._creations: set[asyncio.Task[DockerContainerSession]] = set()
+        self._creations: set[asyncio.Task[Any]] = set()
         self._listeners: list[Callable[[], None]] = []
         self._images: dict[str, str] | None = None
         self._labels: dict[str, Mapping[str, str]] = {}  # as of the last time they were listed
@@ -485,7 +511,40 @@ class DockerEngine:
 
     async def start(self, box: Box) -> DockerContainerSession:
         """See `Engine.start`."""
-        creation = asyncio.create_task(self._start(box))
+        return await self._created(self._start(box))
+
+    async def open_space(self, box: Box, label: str) -> DockerSpace:
+        """See `Engine.open_space`."""
+        # Here, as it is a kind of session, and few servers are asked for one.
+        from wsrunner.engines.docker.space import DockerSpace
+
+        await self._refuse_elsewhere(label)
+
+        async def start() -> DockerSpace:
+            async with _asked("start a workspace", START_S):
+                container = await self._create(box, lambda uid: self.space_config(box, uid, label))
+                space = DockerSpace(self, container, box)
+                await self._run_up(space, container, waits=True)
+            return space
+
+        return await self._created(start())
+
+    async def _refuse_elsewhere(self, label: str) -> None:
+        """Raise SpaceElsewhereError if another process has a workspace of that label."""
+        filters = json.dumps({"label": [f"{LABEL_SPACE}={label}"]})
+        async with _asked("list its containers"):
+            listed = await self._docker.containers.list(filters=filters)
+            others = [entry["Labels"] for entry in listed if entry.id not in self._live]
+        if others:
+            raise SpaceElsewhereError(
+                "the workspace of that name is on another server, "
+                f"{others[0].get(LABEL_INSTANCE)!r}; connect to that one, or use another name",
+                path="$.workspace",
+            )
+
+    async def _created(self, work: Coroutine[Any, Any, S]) -> S:
+        """Have a container created; safe to cancel, as what comes of it is then removed."""
+        creation = asyncio.create_task(work)
         self._creations.add(creation)
         creation.add_done_callback(self._creations.discard)
         try:
@@ -497,26 +556,31 @@ class DockerEngine:
 
     async def _start(self, box: Box) -> DockerContainerSession:
         async with _asked("start a container", START_S):
-            container = await self._create(box)
+            container = await self._create(box, lambda uid: self.config(box, uid))
             session = DockerContainerSession(self, container, box)
-            self._live[session.id] = session
-            try:
-                await session.attach()
-                await container.start()
-                if box.tty or box.ahead is not None:
-                    await session.ready()
-            except BaseException:
-                await session.destroy()
-                raise
+            await self._run_up(session, container, waits=box.tty or box.ahead is not None)
         return session
 
-    async def _create(self, box: Box) -> DockerContainer:
+    async def _run_up(
+        self, session: DockerContainerSession, container: DockerContainer, *, waits: bool
+    ) -> None:
+        self._live[session.id] = session
+        try:
+            await session.attach()
+            await container.start()
+            if waits:
+                await session.ready()
+        except BaseException:
+            await session.destroy()
+            raise
+
+    async def _create(self, box: Box, config: Callable[[int], dict[str, Any]]) -> DockerContainer:
         """Create a container as a user that no other container on this engine has."""
         uids = random.sample(self._uids, min(len(self._uids), UID_TRIES))
         for uid in uids:
             try:
                 return await self._docker.containers.create(
-                    self.config(box, uid), name=self.container_name(uid)
+                    config(uid), name=self.container_name(uid)
                 )
             except aiodocker.DockerError as exc:
                 if exc.status == _NOT_FOUND:
@@ -538,7 +602,7 @@ class DockerEngine:
         own = secrets.token_hex(6) if len(self._uids) == 1 else uid
         return f"wsrunner-{own}"
 
-    def _discard(self, creation: asyncio.Task[DockerContainerSession]) -> None:
+    def _discard(self, creation: asyncio.Task[Any]) -> None:
         if not creation.cancelled() and creation.exception() is None:
             asyncio.ensure_future(creation.result().destroy())  # noqa: RUF006 - kept in the session
 
@@ -590,6 +654,17 @@ class DockerEngine:
                 ],
             },
         }
+
+    def space_config(self, box: Box, uid: int, label: str) -> dict[str, Any]:
+        """Return the same for a workspace: its first process is another user than its programs."""
+        config = self.config(box, uid)
+        config["Entrypoint"] = space_process(uid)
+        config["User"] = "0:0"
+        config["Labels"] |= {LABEL_SPACE: label, LABEL_LIFE_S: f"{SPACE_LIFE_S:g}"}
+        host = config["HostConfig"]
+        host["CapAdd"] = list(SPACE_CAPABILITIES)
+        host["PidsLimit"] += SPACE_PIDS
+        return config
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove a container and wait until it is gone; fine if it is already.

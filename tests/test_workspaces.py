@@ -1,0 +1,267 @@
+"""Workspaces: files stay from run to run, processes do not; bounds, expiry, forgetting."""
+
+import pytest
+
+from tests.serving import docker, until
+
+
+def space_containers(serving):
+    """Return the ids of a server's containers; with nothing kept warm those of its workspaces."""
+    return serving.containers()
+
+
+async def run(talk, code, name="w", language="python", **fields):
+    return await talk.run(language, code, workspace=name, **fields)
+
+
+def said(outcome):
+    return next(event for event in outcome.events if event["type"] == "started").get("workspace")
+
+
+@pytest.fixture
+def spaces(start_server):
+    """A server without warm containers, for this test alone."""
+    return start_server(warm_max=0)
+
+
+@pytest.fixture
+async def there(spaces):
+    """A socket to it."""
+    async with spaces.talk() as talk:
+        yield talk
+
+
+# What stays, and what does not.
+
+
+async def test_files_stay_for_the_next_run_of_the_same_name(spaces, there):
+    first = await run(there, "open('kept.txt', 'w').write('here')")
+    second = await run(there, "print(open('kept.txt').read())")
+    other = await run(there, "import os; print(os.path.exists('kept.txt'))", name="v")
+    alone = await there.run("python", "import os; print(os.path.exists('kept.txt'))")
+    assert [said(each) for each in (first, second, other, alone)] == ["new", "kept", "new", None]
+    assert (second.stdout, other.stdout, alone.stdout) == ("here\n", "False\n", "False\n")
+    assert (first.reason, second.code, second.stderr) == ("exited", 0, "")
+
+
+async def test_a_run_in_a_workspace_is_as_any_other(there):
+    code = (
+        "import os, signal, sys\n"
+        "print(sorted(os.environ.items()), os.getcwd(), os.listdir())\n"
+        "print(os.listdir('/proc/self/fd'))\n"
+        "print([s for s in signal.Signals if signal.getsignal(s) == signal.SIG_IGN])\n"
+        "print(open('/dev/stdin').read(), oct(os.umask(0)), os.getpgid(0) == os.getpid())\n"
+        "open('/dev/stdout', 'w').write('out')\n"
+        "open('/dev/stderr', 'w').write('err')\n"
+        "status = open('/proc/self/status')\n"
+        "print([line for line in status if line.startswith(('CapE', 'CapP', 'CapI', 'NoN'))])\n"
+        "print(open('/proc/self/limits').read())\n"
+        "sys.exit(3)\n"
+    )
+    fields = {"stdin": "in", "env": {"A": "b"}, "args": ["x"], "limits": {"cpu_s": 3}}
+    alone = await there.run("python", code, **fields)
+    for _ in range(2):
+        kept = await run(there, code, **fields)
+        assert kept.stdout == alone.stdout
+        assert (kept.stderr, kept.code) == ("err", 3) == (alone.stderr, alone.code)
+
+
+async def test_builds_outputs_and_live_input_work_in_a_workspace(there):
+    code = "#include <stdio.h>\nint main() { int c; while ((c = getchar()) > 0) putchar(c); }"
+    await there.say("run", language="c", code=code, workspace="c", outputs=["main.c", "*.out"])
+    await there.hear_started()
+    await there.say("stdin", data="one\n")
+    await there.hear_output("one\n")
+    await there.say("stdin", data="two\n")
+    await there.say("eof")
+    outcome = await there.finish()
+    assert outcome.stages == ["build", "run"]
+    assert outcome.stdout == "one\ntwo\n"
+    names = [event["name"] for event in outcome.events if event["type"] == "file"]
+    assert set(names) == {"a.out"}
+    again = await run(there, "int main(", name="c", language="c")
+    assert (again.stage, again.code) == ("build", 1)
+    assert "error" in again.stderr
+
+
+async def test_outputs_are_what_is_there_when_every_process_has_ended(there):
+    code = (
+        "import os, time\n"
+        "open('out.txt', 'w').write('done')\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    while True:\n"
+        "        open('out.txt', 'w').write('not yet'); print('late', flush=True)\n"
+    )
+    for _ in range(2):
+        outcome = await run(there, code, outputs=["*.txt"])
+        assert outcome.reason == "exited"
+        assert [event["name"] for event in outcome.events if event["type"] == "file"] == ["out.txt"]
+    assert (await run(there, "print('well')")).stdout == "well\n"
+
+
+async def test_large_and_binary_input_comes_whole_and_what_is_not_read_is_gone(there):
+    code = "import sys; data = sys.stdin.buffer.read(); print(len(data), data[-2:])"
+    text = "\n0\n\x00é" * 40_000
+    assert (await run(there, code, stdin=text + "x\n")).stdout.split()[0] == str(
+        len(text.encode()) + 2
+    )
+    assert (await run(there, "pass", stdin="print(1)\n" * 60_000)).stdout == ""
+    await there.say("run", language="python", code="input(); print('x')", workspace="w")
+    await there.say("stdin", data="print(2)\n" * 60_000)
+    assert (await there.finish()).stdout == "x\n"
+    assert (await run(there, "print(repr(input()))", stdin="mine\n")).stdout == "'mine'\n"
+
+
+async def test_limits_hold_for_each_run_and_the_workspace_goes_on(there):
+    spin = "while True: pass"
+    outcomes = [
+        await run(there, spin, limits={"wall_s": 0.5}),
+        await run(there, spin, limits={"cpu_s": 1}),
+        await run(there, "while True: print('x' * 1000)", limits={"output_kb": 8}),
+        await run(there, "x = bytearray(2 * 10**9)"),
+        await run(there, "import time; print('a'); time.sleep(0.1)", limits={"cpu_s": 1}),
+    ]
+    reasons = [outcome.reason for outcome in outcomes]
+    assert reasons == ["timeout", "cpu_limit", "output_limit", "out_of_memory", "exited"]
+    assert [said(outcome) for outcome in outcomes] == ["new", *["kept"] * 4]
+
+
+async def test_signals_and_cancel_reach_only_the_run_they_are_for(there):
+    code = "import signal; print('up', flush=True); signal.pause()"
+    for name in ("SIGINT", "SIGTERM", "SIGKILL"):
+        await there.say("run", language="python", code=code, workspace="w")
+        await there.hear_output("up")
+        await there.say("signal", signal=name)
+        ended = await there.finish()
+        assert (ended.signal, ended.code) in {(name, None), (None, 1)}
+    await there.say("run", language="python", code=code, workspace="w")
+    await there.hear_output("up")
+    await there.say("cancel")
+    assert (await there.finish()).reason == "cancelled"
+    last = await run(there, "import time; time.sleep(0.3); print('well')")
+    assert (last.stdout, said(last)) == ("well\n", "kept")
+
+
+async def test_runs_of_one_workspace_take_turns_without_a_slot(start_server):
+    server = start_server(warm_max=0, slots=2)
+    code = "print(open('n').read()); open('n', 'a').write('x'); input()"
+    async with server.talk() as talk:
+        await run(talk, "open('n', 'w').write('0')")
+        for name in "abc":
+            await talk.say("run", id=name, language="python", code=code, workspace="w")
+        await talk.hear_output("0", id="a")
+        # Two more wait for it, and leave the other slot to this one.
+        assert (await talk.run("python", "print('by')")).stdout == "by\n"
+        printed = []
+        for name in "abc":
+            await talk.hear_output("0", id=name)
+            await talk.say("stdin", id=name, data="\n")
+            printed.append((await talk.finish(name)).stdout)
+    assert printed == ["0\n", "0x\n", "0xx\n"]
+
+
+async def test_too_many_runs_that_wait_for_one_workspace_are_refused(there):
+    await there.say("run", id="first", language="python", code="input()", workspace="w")
+    await there.hear_started(id="first")
+    for at in range(16):
+        await there.say("run", id=f"w{at}", language="python", code="pass", workspace="w")
+    refused = await there.run("python", "pass", id="more", workspace="w")
+    assert refused.error["code"] == "workspace_busy"
+    assert "16 runs" in refused.error["message"]
+    await there.say("cancel", id="w3")
+    assert (await there.finish("w3")).reason == "cancelled"
+    await there.say("eof", id="first")
+    for name in ("first", "w0", "w15"):
+        assert (await there.finish(name)).reason == "exited"
+
+
+# Bounds, expiry, forgetting.
+
+
+async def test_bounds_are_told_and_forgetting_makes_room(start_server):
+    server = start_server(warm_max=0, workspaces=2)
+    async with server.talk() as talk:
+        await run(talk, "pass", name="a")
+        await run(talk, "open('f', 'w')", name="b")
+        refused = await run(talk, "pass", name="c")
+        assert refused.error["code"] == "workspaces_full"
+        assert "the limit is 2 workspaces" in refused.error["message"]
+        assert refused.error["path"] == "$.workspace"
+        await talk.say("forget", workspace="a", id="f")
+        assert await talk.hear() == {"type": "forgotten", "id": "f", "workspace": "a"}
+        assert (await run(talk, "pass", name="c")).reason == "exited"
+        await talk.say("forget", workspace="a")
+        assert (await talk.hear_error())["code"] == "no_such_workspace"
+    until(lambda: len(space_containers(server)) == 2, "the forgotten one is removed")
+
+
+async def test_no_workspaces_where_the_bound_is_none(start_server):
+    async with start_server(warm_max=0, workspaces=0).talk() as talk:
+        assert (await run(talk, "pass")).error["code"] == "workspaces_full"
+
+
+async def test_an_idle_workspace_ends_after_its_time(start_server):
+    server = start_server(warm_max=0, workspace_s=0.5)
+    async with server.talk() as talk:
+        assert (await run(talk, "open('f', 'w')")).reason == "exited"
+        until(lambda: not space_containers(server), "it has ended")
+        again = await run(talk, "import os; print(os.listdir())")
+        assert (again.stdout, said(again)) == ("['main.py']\n", "new")
+
+
+async def test_a_workspace_that_is_forgotten_in_a_run_ends_with_that(spaces, there):
+    await there.say("run", id="a", language="python", code="print(input())", workspace="w")
+    await there.hear_started(id="a")
+    await there.say("forget", workspace="w")
+    assert (await there.hear())["type"] == "forgotten"
+    other = await run(there, "import os; print(os.listdir())")
+    assert (other.stdout, said(other)) == ("['main.py']\n", "new")
+    await there.say("stdin", id="a", data="still\n")
+    assert (await there.finish("a")).stdout == "still\n"
+    until(lambda: len(space_containers(spaces)) == 1, "the forgotten one is removed")
+
+
+async def test_a_run_that_asks_for_another_container_is_refused(there):
+    await run(there, "pass")
+    for fields in ({"limits": {"memory_mb": 64}}, {"limits": {"pids": 9}}, {"language": "bash"}):
+        refused = await run(there, "pass", **fields)
+        assert refused.error["code"] == "workspace_unfit"
+        assert "forget it first" in refused.error["message"]
+    refused = await run(there, "pass", tty={})
+    assert (refused.error["code"], refused.error["path"]) == ("workspace_unfit", "$.tty")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ü", 1])
+async def test_bad_names_are_refused(there, name):
+    assert (await run(there, "pass", name=name)).error["path"] == "$.workspace"
+
+
+async def test_a_workspace_whose_container_was_killed_is_new_in_the_next_run(spaces, there):
+    await run(there, "pass")
+    docker("rm", "-f", *space_containers(spaces))
+    assert said(await run(there, "pass")) == "new"
+    await there.say("run", language="python", code="input()", workspace="w")
+    await there.hear_started()
+    docker("rm", "-f", *space_containers(spaces))
+    assert (await there.finish()).reason in {"signaled", "engine_lost"}
+    assert said(await run(there, "pass")) == "new"
+
+
+async def test_a_closed_socket_ends_the_run_and_leaves_the_workspace(spaces):
+    async with spaces.talk() as talk:
+        await run(talk, "open('f', 'w')")
+        await talk.say("run", language="python", code="input()", workspace="w")
+        await talk.hear_started()
+    async with spaces.talk() as talk:
+        again = await run(talk, "import os; print(sorted(os.listdir()))")
+        assert (again.stdout, said(again)) == ("['f', 'main.py']\n", "kept")
+
+
+async def test_a_killed_server_leaves_no_workspace(spaces, there):
+    await run(there, "pass")
+    await there.say("run", language="python", code="input()", workspace="w")
+    await there.hear_started()
+    assert space_containers(spaces)
+    spaces.kill()
+    until(lambda: not space_containers(spaces), "its containers have ended")

@@ -1,0 +1,129 @@
+# The first process of a workspace's container: has run after run carried out, and ends all of each.
+#
+# Run by bash as `… -c SPACE wsrunner UID BOOTSTRAP`, as root with no more than CAP_CHOWN, CAP_KILL,
+# CAP_SETUID and CAP_SETGID; needs setpriv, chown, head, sleep, find and ipcrm besides. Runs go as
+# UID, so that no program can signal, trace or read this process and its helpers. Between two runs
+# UID has no process but those of the next run's bootstrap, which waits for its request.
+#
+# It prints \036R when it is ready. Then, for each run, comes on stdin
+#
+#   TOKEN\n              starts the bootstrap; random, and told to nobody else
+#   WALL_S\n             how long the run may take at most; its beginning
+#   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that
+#
+# and goes out, when nothing of the run is there any more, TOKEN on stdout, and on stderr
+#
+#   TOKEN over 0 exited - - - OOM_KILLS\n
+#
+# What is still on stdin then belongs to nobody, up to a line that is the TOKEN. SIGURG ends a run.
+#
+#   the first    passes signals on to the bootstrap, kills, cleans up
+#   ├─ feeder    stdin → the bootstrap's, by pieces, as stdin itself is to stay open
+#   │  └─ watchdog, for when the server has died
+#   └─ UID's: the bootstrap, see there, and what the program starts
+
+uid=$1 bootstrap=$2 token='' run='' news=''
+
+# 3: what the server says; 5 and 6: stdout and stderr of runs.
+exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
+
+as_user() { # as_user WORD...: becomes that command, as the user, who gains nothing by being started here
+  exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@"
+}
+
+feed() {
+  read -r wall_s <&3 || exit
+  { sleep "$wall_s" && kill -s KILL -- -1; } >/dev/null 3<&- &
+  while read -r size <&3; do
+    if [ "$size" = 0 ]; then
+      exec >/dev/null
+    else
+      head -c "$size" <&3 || exit
+    fi
+  done
+  # The server is gone.
+  kill -s KILL -- -1
+}
+
+start() { # becomes the bootstrap
+  # A program may open /dev/stdin, /dev/stdout and /dev/stderr by name.
+  chown "$uid" /proc/self/fd/0
+  # It gets stdout and stderr as open files of its own: O_NONBLOCK is the file's, not the process's.
+  as_user bash -c "exec >/proc/self/fd/1 2>/proc/self/fd/2
+$bootstrap" wsrunner space
+}
+
+pass() { # pass SIGNAL to the bootstrap, which knows the program
+  news=1
+  [ -z "$run" ] || kill -s "$1" "$run"
+}
+
+end() { # ends every process but this one: a single call of the kernel, which no fork can outrun
+  news=1
+  kill -s KILL -- -1
+}
+
+end_all() { # the same, and waits until they are gone
+  tries=0
+  while end; do
+    tries=$((tries + 1))
+    [ $tries -lt 50 ] || sleep 0.02
+  done
+}
+
+is_clean() { # whether no memory is left that outlives its process and is no file
+  for left in /dev/shm/* /dev/shm/.[!.]* /dev/shm/..?* /dev/mqueue/* /dev/mqueue/.[!.]* /dev/mqueue/..?*; do
+    { [ -e "$left" ] || [ -L "$left" ]; } && return 1
+  done
+  for kind in shm msg sem; do
+    { read -r _; read -r _ && return 1; } <"/proc/sysvipc/$kind"
+  done
+  return 0
+}
+
+clean_up() {
+  is_clean && return
+  ( as_user find /dev/shm /dev/mqueue -mindepth 1 -delete )
+  ( as_user ipcrm --all )
+  is_clean || exit
+}
+
+count_oom_kills() { # sets kills
+  for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ -r "$file" ] || continue
+    while read -r key kills; do
+      [ "$key" = oom_kill ] && return
+    done <"$file"
+  done
+  kills=-
+}
+
+chown "$uid" /proc/self/fd/5 /proc/self/fd/6 && command -v setpriv find ipcrm || exit
+# With job control, so that what is started here does not ignore SIGINT.
+set -m
+for name in TERM HUP USR1 USR2 VTALRM PROF PWR; do trap "pass $name" "$name"; done
+trap end URG
+printf '\036R' >&5
+
+while read -r token <&3; do
+  exec 4< <(feed 5>&- 6>&-)
+  start <&4 >&5 2>&6 3<&- 4<&- 5>&- 6>&- &
+  run=$!
+  exec 4<&-
+  # A trap makes wait return, and may make bash forget the status, but not that there is one.
+  news=1
+  while [ -n "$news" ]; do
+    news=''
+    wait "$run"
+  done
+  run=''
+  end_all
+  clean_up
+  count_oom_kills
+  printf %s "$token" >&5
+  printf '%s over 0 exited - - - %s\n' "$token" "$kills" >&6
+  while LC_ALL=C IFS= read -r line <&3; do
+    [ "$line" = "$token" ] && continue 2
+  done
+  exit
+done
