@@ -58,6 +58,8 @@ def encode(plan: Plan, mark: bytes, ahead: Ahead | None = None) -> bytes:
         ahead: What the bootstrap was told to start, as by `start_ahead`.
     """
     script = [_limits(plan)]
+    if plan.build:
+        script.append("first=build")
     taken = ahead is not None and _takes(plan, ahead)
     if ahead is not None and not taken:
         script.append("drop same" if _begins_with(plan, ahead) else "drop")
@@ -118,12 +120,12 @@ def _files(files: Mapping[str, bytes], given: str) -> tuple[list[str], bytes]:
         folder = name.rpartition("/")[0]
         if folder and folder not in made:
             made.add(folder)
-            script.append(f"mkdir -p -- {quote(folder)}")
+            script.append(f"mkdir -p -- {quote(folder)} || unwritten {quote(folder)}")
         target = quote("./" + name)
         if name == given:
             script.append(f'give {quote(content.decode())}; printf %s "$text" >{target}')
         elif len(content) <= INLINE_MAX_BYTES and (text := _as_text(content)) is not None:
-            script.append(f"printf %s {quote(text)} >{target}")
+            script.append(f"printf %s {quote(text)} >{target} || unwritten {target}")
         else:
             script.append(f"put {target} {len(content)}")
             raw.append(content)

@@ -143,7 +143,14 @@ terminal() { # terminal COLUMNS ROWS: the terminal as the program is to find it
 
 put() { # put NAME BYTES: the next BYTES bytes of stdin become the file NAME
   # Half a file's other half must not become the program's input.
-  head -c "$2" >"$1" <&3 || exit 1
+  head -c "$2" >"$1" <&3 || unwritten "$1"
+}
+
+unwritten() { # unwritten NAME: tells that it can't be made, as in a workspace, and ends
+  printf 'wsrunner: cannot write %s: there is no room, or something is in its place\n' "$1" >&6
+  [ "$mode" = tty ] || printf %s "$mark" >&5
+  printf '%s %s 1 exited - - - -\n' "$mark" "$first" >&6
+  exit 1
 }
 
 launch() { # launch STAGE FUNCTION: sets child to the process that becomes the program
@@ -312,7 +319,7 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
 keep() {
   exec 7<$notes/.child
   rm $notes/.child $notes/.waiting
-  cpu_before='' peak_before='' kills_before=0 merge='' last='' guarded='' job_control='' reset='' shell=sh
+  cpu_before='' peak_before='' kills_before=0 first=run merge='' last='' guarded='' job_control='' reset='' shell=sh
   started='' given='' # a program that was started ahead, and whether the request takes it
   [ -n "$BASH_VERSION" ] && shell=bash
   # A workspace's earlier runs are not this one's.

@@ -49,7 +49,9 @@ start() { # becomes the bootstrap
   # A program may open /dev/stdin, /dev/stdout and /dev/stderr by name.
   chown "$uid" /proc/self/fd/0
   # It gets stdout and stderr as open files of its own: O_NONBLOCK is the file's, not the process's.
-  as_user bash -c "exec >/proc/self/fd/1 2>/proc/self/fd/2
+  # An earlier run may have changed the pipes' mode, as their owner; so can this.
+  as_user bash -c "reopen() { exec >/proc/self/fd/1 2>/proc/self/fd/2; }
+reopen || { chmod 600 /proc/self/fd/1 /proc/self/fd/2; reopen; }
 $bootstrap" wsrunner space
 }
 
