@@ -127,6 +127,17 @@ async def test_limits_hold_for_each_run_and_the_workspace_goes_on(there):
     assert [said(outcome) for outcome in outcomes] == ["new", *["kept"] * 4]
 
 
+async def test_the_cpu_limit_is_over_all_processes_of_one_run(there):
+    chain = "while :; do sh -c 'i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done'; done"
+    used = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done"
+    outcomes = [
+        await run(there, code, language="bash", limits={"cpu_s": cpu_s, "wall_s": 60})
+        for code, cpu_s in ((used, 20), (chain, 2), ("echo still", 1))
+    ]
+    assert [outcome.reason for outcome in outcomes] == ["exited", "cpu_limit", "exited"]
+    assert [said(outcome) for outcome in outcomes] == ["new", *["kept"] * 2]
+
+
 async def test_signals_and_cancel_reach_only_the_run_they_are_for(there):
     code = "import signal; print('up', flush=True); signal.pause()"
     for name in ("SIGINT", "SIGTERM", "SIGKILL"):

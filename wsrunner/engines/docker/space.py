@@ -21,6 +21,7 @@ from wsrunner.engines.base import (
 )
 from wsrunner.engines.dialogue.bootstrap import Reports, new_mark
 from wsrunner.engines.dialogue.dialogue import END_ALL, READY, Dialogue, piece
+from wsrunner.engines.docker import usage
 from wsrunner.engines.docker.engine import READY_S, DockerContainerSession
 from wsrunner.errors import EngineUnavailableError, SpaceUnfitError
 
@@ -99,6 +100,7 @@ class SpaceRun:
         self._reported = False
         self._eof = False
         self._oom_killed = False
+        self._cpu_before_ns: int | None = None  # of the runs before it
         self._signals: set[asyncio.Task[None]] = set()
         self._destroyed: asyncio.Task[None] | None = None
 
@@ -124,7 +126,15 @@ class SpaceRun:
             self._plan = plan
             plan = dataclasses.replace(plan, outputs=())
         self._dialogue = Dialogue(plan)
+        self._cpu_before_ns = usage.cpu_ns_here(self.id)
         self._space.send(_opening(plan, self._dialogue.request))
+
+    async def cpu_used_s(self) -> float:
+        """See `Container.cpu_used_s`; told where the control group's files are here only."""
+        used_ns = usage.cpu_ns_here(self.id)
+        if used_ns is None or self._cpu_before_ns is None:
+            return 0.0
+        return (used_ns - self._cpu_before_ns) / 1e9
 
     def write(self, data: bytes) -> None:
         """See `Container.write`."""
