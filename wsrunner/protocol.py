@@ -111,6 +111,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
         outputs: Patterns of the files that come back: ``*`` and ``?`` stand for anything but a
             slash, ``out/`` for all in a folder.
         workspace: Name of a container that is kept between runs: files stay, processes don't.
+        waiting: Whether to tell, by `Waiting`, when the program wants input.
     """
 
     language: str
@@ -128,6 +129,7 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
     keep_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     once: Once | UnsetType = UNSET
     workspace: SpaceName | UnsetType = UNSET
+    waiting: bool = False
 
     @property
     def is_kept(self) -> bool:
@@ -342,6 +344,18 @@ class Forgotten(_Event, tag="forgotten", kw_only=True, frozen=True):
     workspace: str
 
 
+class Waiting(_Event, tag="waiting", kw_only=True, frozen=True):
+    """The program wants input, and none is on its way to it; told once until some is sent.
+
+    Attributes:
+        run: The server's id.
+        seq: Its number among the messages of a kept run.
+    """
+
+    run: str
+    seq: int | UnsetType = UNSET
+
+
 class Drained(_Event, tag="drained", kw_only=True, frozen=True):
     """Flow control for much stdin: the program's side has taken `bytes` of it so far."""
 
@@ -439,6 +453,7 @@ ServerMessage = (
     | Started
     | Stdout
     | Stderr
+    | Waiting
     | OutputFile
     | LeftOut
     | Forgotten

@@ -114,6 +114,7 @@ class Plan:
         window: (columns, rows) of a terminal run, else None.
         merge: Whether stderr is stdout, from the start.
         ahead: Whether its files allow that its first command was started before they were there.
+        notices: Whether to tell when the program wants input, as `Asks`.
         outputs: Patterns of the files that are to come out after the run's report. Then nothing
             that the program has started is there any more when that report comes, and `STDOUT`
             carries an archive behind it, see `runs.archive`.
@@ -130,6 +131,7 @@ class Plan:
     window: tuple[int, int] | None = None
     merge: bool = False
     ahead: bool = False
+    notices: bool = False
     outputs: Sequence[str] = ()
 
 
@@ -161,7 +163,16 @@ class Ready(NamedTuple):
     """A terminal is as the program is to find it: from now on input reaches the program."""
 
 
-Item = Frame | Ready | Report
+class Asks(NamedTuple):
+    """Whether the program waits for input, as far as can be seen; told when that changes.
+
+    Where it can't be seen, it is never told.
+    """
+
+    waiting: bool
+
+
+Item = Frame | Ready | Asks | Report
 """What `Container.read` returns."""
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-from wsrunner.runs.events import Exit, File, LeftOut, Output, Refused, Started
+from wsrunner.runs.events import Exit, File, LeftOut, Output, Refused, Started, Waiting
 
 ENTRY_COST_BYTES = 256
 """What an entry takes beside its output, so that a million empty ones count too."""
 
-Lasting = Started | Output | File | LeftOut | Exit | Refused
+Lasting = Started | Output | Waiting | File | LeftOut | Exit | Refused
 """Events that a journal keeps; of the others only the newest is of use."""
 
 

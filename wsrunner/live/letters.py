@@ -14,7 +14,7 @@ from wsrunner import errors
 from wsrunner.errors import WsrunnerError
 from wsrunner.live.journal import Entry, Lasting
 from wsrunner.live.show import Record
-from wsrunner.runs.events import Exit, File, LeftOut, Output, Queued, Refused, Started
+from wsrunner.runs.events import Exit, File, LeftOut, Output, Queued, Refused, Started, Waiting
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -132,12 +132,16 @@ class Told(NamedTuple):
     before_bytes: int | None
 
 
-def pack_entry(entry: Entry) -> tuple[str, bytes]:
+def pack_entry(  # noqa: PLR0911 - one for each kind of event
+    entry: Entry,
+) -> tuple[str, bytes]:
     """Return an event's mark (``x`` for a run's end, else ``e``) and content."""
     event, before = entry.event, entry.before_bytes
     match event:
         case Output(_, stream, data):
             return "e", _encode((before, "output", stream, data))
+        case Waiting():
+            return "e", _encode((before, "waiting"))
         case File():
             return "e", _encode((before, "file", *event[1:]))
         case LeftOut():
@@ -180,6 +184,8 @@ def _event(  # noqa: PLR0911 - one for each kind of event
             return LeftOut(0, *fields)
         case "started":
             return Started(0, *fields)
+        case "waiting":
+            return Waiting(0)
         case "queued":
             return Queued(*fields)
         case "refused":

@@ -54,6 +54,12 @@ class Output(NamedTuple):
     data: bytes
 
 
+class Waiting(NamedTuple):
+    """The program wants input, and none is on its way; told to those alone who asked for it."""
+
+    seq: int
+
+
 class File(NamedTuple):
     """A piece of a file that the run has made; `size` is the whole file's."""
 
@@ -113,4 +119,4 @@ class Refused(NamedTuple):
     error: WsrunnerError
 
 
-Event = Queued | Started | Output | File | LeftOut | Drained | Exit | Refused
+Event = Queued | Started | Output | Waiting | File | LeftOut | Drained | Exit | Refused

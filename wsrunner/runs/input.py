@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 
 from wsrunner.engines.base import Container
 from wsrunner.errors import EngineUnavailableError, NoSuchRunError, TooLargeError
+from wsrunner.runs.asking import Asking
 from wsrunner.runs.delivery import Delivery
 from wsrunner.runs.events import Drained
 from wsrunner.runs.memory import Held
@@ -35,9 +37,11 @@ class Input:
         held: Counts what is kept until the program can take it.
         delivery: Where `Drained` goes.
         tasks: Of the run.
+        asking: Hears what goes to the program.
     """
 
     __slots__ = (
+        "_asking",
         "_closed",
         "_container",
         "_delivery",
@@ -55,13 +59,21 @@ class Input:
     )
 
     def __init__(
-        self, *, tty: bool, given: bool, held: Held, delivery: Delivery, tasks: Tasks
+        self,
+        *,
+        tty: bool,
+        given: bool,
+        held: Held,
+        delivery: Delivery,
+        tasks: Tasks,
+        asking: Asking,
     ) -> None:
         self._tty = tty
         self._closed = given
         self._held = held
         self._delivery = delivery
         self._tasks = tasks
+        self._asking = asking
         self._container: Container | None = None  # once it takes input
         # Input that came before.
         self._early = bytearray()
@@ -113,10 +125,12 @@ class Input:
         if self._container is None:
             self._early_eof = True
         else:
+            self._asking.input(time.monotonic())
             self._container.write_eof()
 
     def signal(self, name: str) -> None:
         """Send a signal to the program, once it has started if it is still waiting."""
+        self._asking.input(time.monotonic())
         self._signals[name] = None
         self._tell_engine()
 
@@ -171,6 +185,7 @@ class Input:
     def _write(self, container: Container, data: bytes) -> None:
         # A container that has just ended takes nothing; its exit is on the way.
         with contextlib.suppress(EngineUnavailableError):
+            self._asking.input(time.monotonic())
             container.write(data)
         self._written_bytes += len(data)
         waits = self._unread_bytes(container) > STDIN_WINDOW_BYTES

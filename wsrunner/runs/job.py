@@ -37,6 +37,7 @@ class Job:
         merge: Whether stderr comes as stdout, in the order in which both were written.
         outputs: Patterns of the files to bring back, see `names.Patterns`.
         workspace: Name of the workspace to run it in, or None for a container of its own.
+        waiting: Whether to tell when the program wants input.
     """
 
     language: str
@@ -51,6 +52,7 @@ class Job:
     merge: bool = False
     outputs: Sequence[str] = ()
     workspace: str | None = None
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

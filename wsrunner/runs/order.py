@@ -99,6 +99,7 @@ def make_order(
         merge=job.merge,
         ahead=language.ahead is not None and language.ahead.serves(files),
         outputs=job.outputs,
+        notices=job.waiting and job.stdin is None,
     )
     alone = job.window is None and job.workspace is None
     ahead = _ahead(language, image, settings) if alone else None

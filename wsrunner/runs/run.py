@@ -27,13 +27,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from wsrunner.engines.base import BadReportError, Container, Ended, Frame, Item, Ready, Report
+from wsrunner.engines.base import (
+    Asks,
+    BadReportError,
+    Container,
+    Ended,
+    Frame,
+    Item,
+    Ready,
+    Report,
+)
 from wsrunner.errors import EngineUnavailableError, GateUnavailableError, WsrunnerError
 from wsrunner.gates.base import Permit, Ticket
 from wsrunner.runs import cpu, verdict
 from wsrunner.runs.announcer import Announcer
+from wsrunner.runs.asking import Asking
 from wsrunner.runs.delivery import Delivery, Reader
-from wsrunner.runs.events import Exit, Reason, Stage, Started
+from wsrunner.runs.events import Exit, Reason, Stage, Started, Waiting
 from wsrunner.runs.files import Outgoing
 from wsrunner.runs.host import Host
 from wsrunner.runs.input import Input
@@ -75,6 +85,7 @@ class Run:
     # Ten thousand may wait: a dictionary of so many names would take 1.3 KB each.
     __slots__ = (
         "_announcer",
+        "_asking",
         "_begun_s",
         "_born_s",
         "_container",
@@ -132,12 +143,14 @@ class Run:
         self.delivery = Delivery(reader)
         self._announcer = Announcer(self.delivery, self._tasks)
         self._output = OutputStream(self.delivery, tty=self._tty)
+        self._asking = Asking()
         self.input = Input(
             tty=self._tty,
             given=job.stdin is not None,
             held=self._held,
             delivery=self.delivery,
             tasks=self._tasks,
+            asking=self._asking,
         )
 
     def __repr__(self) -> str:
@@ -276,15 +289,18 @@ class Run:
         output = self._output
         while True:
             try:
-                items = await container.read(output.due_in_s())
+                items = await container.read(self._due_in_s())
             except TimeoutError:
                 await output.send_due(pace=False)
+                await self._tell_waiting()
                 continue
             for at, item in enumerate(items, start=1):
                 if isinstance(item, Frame):
                     self._take(item, order.output_max_bytes)
                 elif isinstance(item, Ready):
                     self.input.open(container, order.stdin)
+                elif isinstance(item, Asks):
+                    self._asking.saw(waiting=item.waiting)
                 elif item.stage == "build" and item.code == 0 and self._ending is None:
                     await output.finish()
                     await self._begin("run")
@@ -300,6 +316,24 @@ class Run:
                 await output.finish()
                 return None
             await output.send_due(pace=True)
+            await self._tell_waiting()
+
+    def _due_in_s(self) -> float | None:
+        """Return the seconds until something is due even if nothing more comes; None for never."""
+        output_s, asking_s = self._output.due_in_s(), self._asking.due_s()
+        if asking_s is None:
+            return output_s
+        asking_in_s = max(asking_s - time.monotonic(), 0.0)
+        return asking_in_s if output_s is None else min(output_s, asking_in_s)
+
+    async def _tell_waiting(self) -> None:
+        """Tell that the program wants input, if that is due, behind what it has printed."""
+        due_s = self._asking.due_s()
+        if due_s is None or time.monotonic() < due_s:
+            return
+        self._asking.told()
+        await self._output.finish()
+        await self.delivery.send(Waiting(self.delivery.number()))
 
     async def _bring_files(self, order: Order, container: Container, first: Sequence[Item]) -> None:
         settings = self._host.settings

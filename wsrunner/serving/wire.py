@@ -25,6 +25,7 @@ from wsrunner.runs.events import (
     Queued,
     Refused,
     Started,
+    Waiting,
 )
 from wsrunner.runs.job import Job, Limits
 from wsrunner.units import KIB
@@ -49,6 +50,7 @@ def job_of(request: protocol.RunRequest) -> Job:
         merge=request.merge,
         outputs=request.outputs,
         workspace=None if request.workspace is UNSET else request.workspace,
+        waiting=request.waiting,
     )
 
 
@@ -167,6 +169,8 @@ class Wording:
                 return protocol.Queued(id=self.id, run=run_id, position=position, waiting=waiting)
             case Started():
                 return started_message(event, self.id, run_id)
+            case Waiting():
+                return protocol.Waiting(id=self.id, run=run_id)
             case Drained(taken_bytes):
                 return protocol.Drained(id=self.id, bytes=taken_bytes)
             case Exit():
@@ -185,6 +189,8 @@ def kept_message(item: Item, id: str | UnsetType, run_id: str) -> protocol.Serve
             message = file_message(told, id, seq)
         case Entry(seq, Started() as started):
             message = started_message(started, id, run_id, seq)
+        case Entry(seq, Waiting()):
+            message = protocol.Waiting(id=id, run=run_id, seq=seq)
         case Entry(seq, Exit() as ended):
             message = exit_message(ended, id, run_id, seq)
         case Entry(_, Refused(error)) | (WsrunnerError() as error):

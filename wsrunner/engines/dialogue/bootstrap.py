@@ -11,7 +11,16 @@ import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 
-from wsrunner.engines.base import STDERR, STDOUT, Ahead, BadReportError, Frame, Plan, Report
+from wsrunner.engines.base import (
+    STDERR,
+    STDOUT,
+    Ahead,
+    Asks,
+    BadReportError,
+    Frame,
+    Plan,
+    Report,
+)
 from wsrunner.units import KIB, MIB
 
 INLINE_MAX_BYTES = 64 * KIB
@@ -26,6 +35,8 @@ HEADER_BYTES = 45
 HELD_MAX_BYTES = MIB
 """Output held back behind one stream's mark until the other stream shows its own."""
 REPORT_MAX_BYTES = 256
+NOTICE = b"!"
+"""What follows the mark where it is no report."""
 
 # Shell lines, as far as they can be understood without a shell (POSIX 2.2, 2.9.1).
 _WORD = r"""(?:[A-Za-z0-9_./:,+@%^=-]|'[^'\0]*'|"[^"$`\\!\0]*")+"""
@@ -68,6 +79,8 @@ def encode(plan: Plan, mark: bytes, ahead: Ahead | None = None) -> bytes:
     if plan.window is not None:
         columns, rows = plan.window
         script.append(f"terminal {columns} {rows}")
+    if plan.notices:
+        script.append("notice")
     if plan.merge:
         script.append("merge=1")
 
@@ -267,8 +280,8 @@ class Reports:
         self._passed: set[int] = set()
         self._report: Report | None = None
 
-    def feed(self, frame: Frame) -> list[Frame | Report]:
-        """Return the output in the frame and the reports that are complete with it, in order.
+    def feed(self, frame: Frame) -> list[Frame | Asks | Report]:
+        """Return the output in the frame, and reports and notices complete with it, in order.
 
         Bytes that may be the beginning of a mark are held back until more comes.
 
@@ -276,7 +289,7 @@ class Reports:
             BadReportError: What follows a mark is no report, or the other stream's mark does not
                 come: nothing that this container says can be believed any more.
         """
-        items: list[Frame | Report] = []
+        items: list[Frame | Asks | Report] = []
         self._held[frame.stream] += frame.data
         self._scan(frame.stream, items)
         if any(len(self._held[stream]) > HELD_MAX_BYTES for stream in self._passed):
@@ -294,7 +307,7 @@ class Reports:
         held, self._held = self._held, dict.fromkeys(self._streams, b"")
         return [Frame(stream, data) for stream, data in held.items() if data]
 
-    def _scan(self, stream: int, items: list[Frame | Report]) -> None:
+    def _scan(self, stream: int, items: list[Frame | Asks | Report]) -> None:
         data = self._held[stream]
         if stream in self._passed or not data:
             return
@@ -312,6 +325,12 @@ class Reports:
             if end < 0:
                 if len(data) - after > REPORT_MAX_BYTES:
                     raise BadReportError("a report without end")
+                return
+            if data[after : after + 1] == NOTICE:
+                # Of this stream alone, and in the middle of it.
+                items.append(Asks(data[after + 1 : end].strip() == b"waiting"))
+                self._held[stream] = data[end + 1 :]
+                self._scan(stream, items)
                 return
             self._report = _parse(data[after:end])
             after = end + 1

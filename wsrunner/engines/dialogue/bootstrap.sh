@@ -6,12 +6,14 @@
 # shell that starts a program ahead of its request (see `ahead`), which takes bash, pipes and mkfifo.
 #
 # Request on stdin:  MARK BYTES\n, padded to 45 bytes, then BYTES bytes of shell that call limits, put,
-#                    drop or give, terminal, stage and files; what follows on stdin belongs to `put`,
+#                    notice, drop or give, terminal, stage and files; what follows on stdin belongs to `put`,
 #                    then to the program.
 # Report of a stage: MARK on stdout, and on stderr (with a terminal on its one stream, once)
 #                    MARK STAGE STATUS ENDED WALL_NS CPU_NS PEAK_BYTES OOM_KILLS\n
 #                    STATUS as the shell has it; ENDED is `exited` or `signaled`, which tells exit code
 #                    137 from SIGKILL; `-` stands for a figure that can't be told here.
+# Notice:            MARK !waiting\n or MARK !running\n on stderr (with a terminal on its one stream), without the
+#                    blank, if notices are asked for: whether the program waits for input.
 # Files, if any are asked for, come after the last report: as tar archives on stdout, none
 # where there is no file, then `end STATUS\n`.
 # With a terminal, or a program to start ahead, it prints \036R when it can take the request. With a
@@ -43,9 +45,12 @@ exec 9>$notes/.child 8<$notes/.child 7>$notes/.waiting 4<$notes/.waiting
 
 # The first process.
 
-look() { # sets child to the program that runs, none if there is none
-  while read -r what pid <&8; do
-    [ "$what" = child ] && child=$pid
+look() { # sets child to the program that runs, none if there is none, and stage to what it is of
+  while read -r what pid stage_ <&8; do
+    case $what in
+    child) child=$pid stage=$stage_ ;;
+    notice) mark=$pid ;;
+    esac
   done
 }
 
@@ -139,6 +144,11 @@ limits() { # limits CPU_S WALL_S: those of each process, and of all stages toget
 terminal() { # terminal COLUMNS ROWS: the terminal as the program is to find it
   stty sane columns "$1" rows "$2" <&3
   printf '%s ready 0 exited - - - -\n' "$mark" >&5
+}
+
+notice() { # have it told when the program wants input
+  echo "notice $mark" >&9
+  kill -s URG $$
 }
 
 put() { # put NAME BYTES: the next BYTES bytes of stdin become the file NAME
@@ -278,7 +288,7 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
     launch "$@"
   fi
   given=''
-  echo "child $child" >&9
+  echo "child $child $1" >&9
   read -r _ <&4 && kill -s URG $$
   [ -n "$BASH_VERSION" ] || [ -n "$guarded" ] || guard
   guarded=1
@@ -372,13 +382,23 @@ trap 'news=$$' URG
 [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ] && set -m
 ( keep ) &
 keeper=$!
-exec 3<&- 4<&- 5>&- 6>&- 9>&-
+exec 3<&- 4<&- 5>&- 9>&-
 # A trap only notes its signal: in dash each command within a trap may lose its status to the next
 # signal's trap. This shell itself is no child to wait for, so that news since the last turn of this
 # loop makes wait return at once; later ones interrupt it, and may make bash forget that the keeper
 # has ended.
+peeks=''
 while kill -0 "$keeper"; do
-  wait "${news:-$keeper}"
+  if [ -n "$peeks" ]; then
+    peek
+  else
+    wait "${news:-$keeper}"
+  fi
   news=''
+  look
   hand_over
+  if [ -n "$mark" ] && [ -z "$peeks" ]; then
+    [ -n "$BASH_VERSION" ] && can_peek && peeks=1
+    [ -n "$peeks" ] || mark=''
+  fi
 done

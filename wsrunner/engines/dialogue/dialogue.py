@@ -12,7 +12,10 @@ from wsrunner.engines.base import Ahead, BadReportError, Frame, Item, Plan, Read
 from wsrunner.engines.dialogue import bootstrap
 
 _LAUNCH = 'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$@"; done'
-_BOOTSTRAP = resources.files(__package__).joinpath("bootstrap.sh").read_text(encoding="utf-8")
+_BOOTSTRAP = "".join(
+    resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    for name in ("peek.sh", "bootstrap.sh")
+)
 READY = b"\x1eR"
 """What comes from a container that can take its request only now."""
 _SPACE = resources.files(__package__).joinpath("space.sh").read_text(encoding="utf-8")
@@ -84,7 +87,7 @@ class Dialogue:
             BadReportError: Not what the bootstrap can have said.
         """
         return [
-            item if isinstance(item, Frame) else self._checked(item)
+            self._checked(item) if isinstance(item, Report) else item
             for frame in frames
             for item in self._reports.feed(frame)
         ]

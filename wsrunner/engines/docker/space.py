@@ -185,8 +185,8 @@ class SpaceRun:
             for item in self._over.feed(frame):
                 if isinstance(item, Frame):
                     own.append(item)
-                elif item.stage != "over" or self._is_over:
-                    raise BadReportError(f"a report of {item.stage!r} by a workspace")
+                elif not isinstance(item, Report) or item.stage != "over" or self._is_over:
+                    raise BadReportError(f"{item!r} by a workspace")
                 else:
                     self._is_over = True
                     self._oom_killed = item.oom_kills > self._space.oom_kills
