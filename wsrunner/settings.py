@@ -107,6 +107,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(description="The container runtime the engine uses: runc, crun, or runsc for gVisor."),
     ] = "runc"
+    seccomp: Annotated[
+        str,
+        Meta(
+            description="System calls that programs may make: wsrunner for its own list, default "
+            "for the engine's, unconfined for all, or a file with a profile in Docker's format."
+        ),
+    ] = "wsrunner"
     uids: Annotated[
         Annotated[str, Meta(pattern=r"^[0-9]{1,10}(-[0-9]{1,10})?\Z")],
         Meta(

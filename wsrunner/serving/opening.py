@@ -60,6 +60,7 @@ async def open_ground(
                 instance=instance,
                 uids=uid_range(settings.uids),
                 runtime=settings.runtime,
+                seccomp=settings.seccomp,
                 life_s=life_s,
             )
         )

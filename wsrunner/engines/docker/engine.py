@@ -43,7 +43,7 @@ from wsrunner.engines.dialogue.dialogue import (
     space_process,
     stand_in,
 )
-from wsrunner.engines.docker import usage
+from wsrunner.engines.docker import sandbox, usage
 from wsrunner.engines.docker.images import UNUSABLE
 from wsrunner.errors import EngineUnavailableError, ImageMissingError, SpaceElsewhereError
 from wsrunner.units import KIB
@@ -434,16 +434,24 @@ class DockerEngine:
             over the whole host (pending signals, inotify instances, POSIX queues, pages of pipes,
             …), so each container gets one of its own; a single one is shared by all.
         runtime: The engine's name of the OCI runtime, such as ``runc``.
+        seccomp: The system calls that programs may make: see `sandbox.seccomp_profile`.
         life_s: Seconds after which none of its containers can be in use any more.
     """
 
     def __init__(
-        self, *, instance: str, uids: range, runtime: str = "runc", life_s: float = math.inf
+        self,
+        *,
+        instance: str,
+        uids: range,
+        runtime: str = "runc",
+        seccomp: str = sandbox.OWN,
+        life_s: float = math.inf,
     ) -> None:
         self._instance = instance
         self._uids = uids
         self._boot = secrets.token_hex(8)
         self._runtime = runtime
+        self._security_options = sandbox.security_options(sandbox.seccomp_profile(seccomp))
         self._life_s = life_s
         self._docker: aiodocker.Docker
         self._live: dict[str, DockerContainerSession] = {}
@@ -637,7 +645,8 @@ class DockerEngine:
                 "LogConfig": {"Type": "none"},
                 "ReadonlyRootfs": True,
                 "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges"],
+                "SecurityOpt": self._security_options,
+                "MaskedPaths": sandbox.MASKED,
                 "ShmSize": TMP_BYTES,
                 "Memory": box.memory_bytes,
                 "MemorySwap": box.memory_bytes,
