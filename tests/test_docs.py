@@ -221,3 +221,10 @@ def test_only_adapters_know_a_foreign_package(package: str):
         if any(imported.split(".")[0] == package for imported in imports(module))
     }
     assert knowing == ADAPTERS[package]
+
+
+def test_every_test_that_security_md_names_is_there():
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", read("docs/security.md"))
+    assert named
+    for file, test in named:
+        assert re.search(rf"^(async )?def {test}\(", read(f"tests/{file}"), re.MULTILINE), test
