@@ -1,4 +1,5 @@
-"""A proxy before the engine's socket that hangs, answers rubbish, or spoils attach streams."""
+"""A proxy before the engine's socket that hangs, is slow, resets, answers rubbish, or spoils attach
+streams."""
 
 import asyncio
 
@@ -13,6 +14,8 @@ class EngineProxy:
     Attributes:
         host: Its address, for DOCKER_HOST.
         answers: Part of a request's first line → what is answered in the engine's place.
+        reset: Part of the first line of requests whose connections break without an answer.
+        slow_s: Seconds that each piece of what the engine says is held back.
         spoil: Called with the number of an attach stream, from 0; returns a function from the
             stream's bytes so far and the next ones to what is passed on; if that is less, no more.
     """
@@ -21,6 +24,8 @@ class EngineProxy:
         self._path = f"{folder}/engine.sock"
         self.host = f"unix://{self._path}"
         self.answers = {}
+        self.reset = None
+        self.slow_s = 0.0
         self.spoil = lambda number: lambda so_far, piece: piece
         self._attached = 0
         self._passing = asyncio.Event()
@@ -66,6 +71,9 @@ class EngineProxy:
             await self._passing.wait()
             request = piece.partition(b"\r\n")[0].decode(errors="replace")
             answer = next((text for path, text in self.answers.items() if path in request), None)
+            if self.reset is not None and self.reset in request:
+                writer.transport.abort()
+                break
             if answer is not None:
                 writer.write(answer)
                 continue
@@ -82,6 +90,7 @@ class EngineProxy:
         so_far = None
         while piece := await back.read(PIECE_BYTES):
             await self._passing.wait()
+            await asyncio.sleep(self.slow_s)
             if spoils and so_far is None:
                 head, end, piece = piece.partition(HEAD_END)
                 writer.write(head + end)

@@ -204,6 +204,8 @@ class Run:
         except WsrunnerError as exc:
             if not (self._announcer.began or self._begun_s):
                 self._host.tell_refused(exc)
+                if isinstance(exc, (EngineUnavailableError, GateUnavailableError)):
+                    log.warning("run %s refused: %s", self.run_id, exc)
                 raise
             log.warning("run %s: %s", self.run_id, exc)
             gate_gone = isinstance(exc, GateUnavailableError)
