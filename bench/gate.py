@@ -37,6 +37,8 @@ QUICK_ROUNDS = 200
 MANY = 100_000
 QUICK_MANY = 10_000
 HELD = 20_000
+USERS = 50
+"""Clients that have the queue behind, besides those who are handed slots."""
 NOTHING = "return 1"
 """A script that does nothing: what it takes at worst is the machine's doing."""
 SINGLE = "one command"
@@ -137,7 +139,7 @@ async def slow_log(client, scripts):
     await client.slowlog_reset()
 
 
-async def admission(port, rounds):
+async def admission(port, rounds, user=""):
     """Acquire and release, both awaited; and as `admit` does it: it doesn't await the release."""
     pings, wire_pings, pairs, admits = Samples(), Samples(), Samples(), Samples()
     client = redis.Redis(host="127.0.0.1", port=port)
@@ -151,16 +153,16 @@ async def admission(port, rounds):
             await asyncio.sleep(0.0005)
             ticket = f"bench-ticket-{next(numbers):012}"
             with pairs.one():
-                reply = await gate._call("enter", *identity, ticket, "local", "", 0, 0)
-                await gate._call("leave", *identity, ticket, reply[1], "local", "")
+                reply = await gate._call("enter", *identity, ticket, "local", "", user, 0, 0)
+                await gate._call("leave", *identity, ticket, reply[1], "local", "", user)
             await asyncio.sleep(0.0005)
             with admits.one():
-                async with gate.admit(Ticket(f"t{next(numbers)}"), on_position=silent):
+                async with gate.admit(Ticket(f"t{next(numbers)}", user=user), on_position=silent):
                     pass
     return pings, wire_pings, pairs, admits
 
 
-async def fill(gate, count):
+async def fill(gate, count, users):
     """Let one more replica, which sends no heartbeat, wait `count` times behind all others."""
     client = redis.Redis(connection_pool=gate._server._pool)
     run_id = (await client.info("server"))["run_id"]
@@ -172,7 +174,10 @@ async def fill(gate, count):
         pipe = client.pipeline(transaction=False)
         for number in range(start, min(start + 1000, count)):
             ticket = f"bench-ticket-{number:012}"
-            pipe.evalsha(_sha("enter"), 1, gate._key, replica, link, ticket, "local", "", 0, 0)
+            user = f"user-{number % users}" if users else ""
+            pipe.evalsha(
+                _sha("enter"), 1, gate._key, replica, link, ticket, "local", "", user, 0, 0
+            )
         await pipe.execute()
     used = (await client.info("memory"))["used_memory"] - before
     await client.aclose()
@@ -184,8 +189,8 @@ async def rarities(client, gate, filler, behind, scripts):
     key, identity = gate._key, (gate._key, *gate._replica.identity)
     for number in range(500):
         ticket = f"bench-ticket-{behind - 1 - number:012}"
-        await client.evalsha(_sha("leave"), 1, key, *filler, ticket, 0, "local", "")
-        await client.evalsha(_sha("enter"), 1, *identity, f"late{number}", "local", "", 0, 0)
+        await client.evalsha(_sha("leave"), 1, key, *filler, ticket, 0, "local", "", "")
+        await client.evalsha(_sha("enter"), 1, *identity, f"late{number}", "local", "", "", 0, 0)
         await nothing(client, 2)
     await gate.resize(200)
     await slow_log(client, scripts)
@@ -196,8 +201,11 @@ async def rarities(client, gate, filler, behind, scripts):
     await slow_log(client, scripts)
 
 
-async def handoffs(port, behind, rounds):
-    """A release on one replica wakes the next waiter on the other, with a queue behind."""
+async def handoffs(port, behind, rounds, users=0):
+    """A release on one replica wakes the next waiter on the other, with a queue behind.
+
+    With `users`, each visitor is one, and as many more have the queue behind.
+    """
     pings, times, beats = Samples(), Samples(), Samples()
     async with opened(port, f"q{behind}") as one, opened(port, f"q{behind}") as two:
         gates = itertools.cycle((one, two))
@@ -208,9 +216,9 @@ async def handoffs(port, behind, rounds):
 
         async def visit(number, gate):
             nonlocal released
-            async with gate.admit(
-                Ticket(f"bench-visitor-{behind}-{number:06}"), on_position=lambda *_: queued.set()
-            ):
+            name = f"bench-visitor-{behind}-{number:06}"
+            ticket = Ticket(name, user=name if users else "")
+            async with gate.admit(ticket, on_position=lambda _: queued.set()):
                 if number:
                     times.append((time.perf_counter() - released) * 1e6)
                 woken.set()
@@ -222,7 +230,7 @@ async def handoffs(port, behind, rounds):
             queued.clear()
             tasks.append(asyncio.create_task(visit(number, next(gates))))
             await (queued if number else woken).wait()
-        *filler, used = await fill(one, behind)
+        *filler, used = await fill(one, behind, users)
         client = redis.Redis(host="127.0.0.1", port=port, socket_timeout=None)
         await client.config_set("slowlog-log-slower-than", LOGGED_US)
         await client.slowlog_reset()
@@ -328,12 +336,13 @@ async def rates(port, rounds):
         replica, link = gate._replica.identity
         head = (1, gate._key, replica, link)
         for turn in range(rounds):
-            enter = ("EVALSHA", _sha("enter"), *head, f"e{turn}-__rand_int__", "local", "", 0, 0)
-            leave = ("EVALSHA", _sha("leave"), *head, f"l{turn}-__rand_int__", 0, "local", "")
+            names = ("local", "", "")
+            enter = ("EVALSHA", _sha("enter"), *head, f"e{turn}-__rand_int__", *names, 0, 0)
+            leave = ("EVALSHA", _sha("leave"), *head, f"l{turn}-__rand_int__", 0, "local", "", "")
             pipe = client.pipeline(transaction=False)
             for number in range(HELD):
                 ticket = f"l{turn}-{number:012}"
-                pipe.evalsha(_sha("enter"), *head, ticket, "local", "", 0, 0)
+                pipe.evalsha(_sha("enter"), *head, ticket, "local", "", "", 0, 0)
             await pipe.execute()
             # redis-benchmark picks tickets at random: of so many, few leave twice.
             found.append(
@@ -373,6 +382,26 @@ def against_ping(what, samples, pings, **target):
     )
 
 
+def as_without(what, without, with_users):
+    """Return what users cost: medians in multiples of the PINGs beside them, with and without."""
+    (base, ratio) = (
+        statistics.median(samples) / statistics.median(pings)
+        for samples, pings in (without, with_users)
+    )
+    name = f"{what}, with users"
+    return kit.Figure(name, "PINGs", ratio, None, "without", base, ratio / base, most=1.1)
+
+
+def beside_users(wait, without, with_users):
+    """Return the hand-off and the refresh with users, beside those without."""
+    times, beats, pings = without
+    user_pings, user_times, user_beats, *_ = with_users
+    return [
+        as_without(wait + "hand-off", (times, pings), (user_times, user_pings)),
+        as_without(wait + "position refresh", (beats, pings), (user_beats, user_pings)),
+    ]
+
+
 async def measure(rounds, many, rounds_of_rates):
     figures, details = [], {"script_us": {}}
     with redis_server() as port:
@@ -388,6 +417,10 @@ async def measure(rounds, many, rounds_of_rates):
             ),
             against_ping("acquire + release, both replies awaited", pairs, pings, most=2.5),
         ]
+        *_, user_pairs, _ = user_admission = await admission(port, rounds, "user")
+        figures.append(
+            as_without("acquire + release", (pairs, pings), (user_pairs, user_admission[0]))
+        )
         flat = []
         handed = max(10, rounds * 2 // 5)
         for behind in (10, 1000, many):
@@ -424,6 +457,9 @@ async def measure(rounds, many, rounds_of_rates):
                 kit.Figure(wait + "longest command within a script", "ms", single / 1000),
                 kit.Figure(wait + "Redis memory a waiter", "bytes", memory, most=400),
             ]
+            figures += beside_users(
+                wait, (times, beats, pings), await handoffs(port, behind, handed, USERS)
+            )
             details["script_us"][behind] = {
                 name: {**samples.summary(), "max": max(samples), "count": len(samples)}
                 for name, samples in sorted(scripts.items())

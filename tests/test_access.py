@@ -1,10 +1,18 @@
 """From headers to a principal: pure."""
 
+from ipaddress import ip_network
+
 import pytest
 from websockets.datastructures import Headers
 
 from wsrunner.runs.job import Principal
-from wsrunner.serving.access import Access, HostError, OriginError, UnauthorizedError
+from wsrunner.serving.access import (
+    Access,
+    HostError,
+    OriginError,
+    UnauthorizedError,
+    client_of,
+)
 from wsrunner.settings import Settings
 
 
@@ -14,8 +22,10 @@ def headers(**given):
 
 def test_without_a_token_everybody_is_a_user_and_on_loopback_an_operator():
     access = Access(Settings(host="127.0.0.1"))
-    assert access.user(headers(), "10.0.0.1") == Principal("10.0.0.1")
-    assert access.operator(headers(), "10.0.0.1") == Principal("10.0.0.1", operator=True)
+    assert access.user(headers(), "10.0.0.1") == Principal("10.0.0.1", user="10.0.0.1")
+    assert access.operator(headers(), "10.0.0.1") == Principal(
+        "10.0.0.1", user="10.0.0.1", operator=True
+    )
 
 
 def test_a_server_that_is_open_to_everybody_has_no_operators():
@@ -33,7 +43,7 @@ def test_a_server_that_is_open_to_everybody_has_no_operators():
 )
 def test_a_token_comes_in_three_ways_and_none_is_the_operator_s(given):
     access = Access(Settings(token="secret", operator_token="master"))
-    assert access.user(headers(**given), "a") == Principal("a")
+    assert access.user(headers(**given), "10.0.0.1") == Principal("10.0.0.1", user="10.0.0.1")
     with pytest.raises(UnauthorizedError):
         access.operator(headers(**given), "a")
     assert access.operator(headers(X_Access_Token="master"), "a").operator
@@ -54,3 +64,30 @@ def test_foreign_pages_and_names_are_refused_on_loopback():
         access.check_origin(rebound)
     with pytest.raises(HostError, match=r"evil\.example"):
         access.check_host(rebound)
+
+
+PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("192.0.2.1", ["203.0.113.9"], "192.0.2.1"),  # no proxy of ours: it may say anything
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("10.0.0.1", ["198.51.100.7, 203.0.113.9"], "203.0.113.9"),  # the first is the client's own
+        ("10.0.0.1", ["198.51.100.7", "203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+        ("::ffff:10.0.0.1", ["203.0.113.9:4711"], "203.0.113.9"),
+        ("fd00::1", ["[2001:db8::9]:4711"], "2001:db8::9"),
+        ("10.0.0.1", ["unknown"], "10.0.0.1"),
+    ],
+)
+def test_a_forwarded_address_counts_from_our_proxies_alone(peer, forwarded, client):
+    given = {"X-Forwarded-For": forwarded}
+    assert client_of(lambda name: given.get(name, []), peer, PROXIES) == client
+
+
+def test_a_token_s_client_is_the_forwarded_one():
+    access = Access(Settings(proxies=("10.0.0.0/8",)))
+    principal = access.user(headers(X_Forwarded_For="203.0.113.9"), "10.0.0.1")
+    assert principal == Principal("203.0.113.9", user="203.0.113.9")

@@ -57,7 +57,7 @@ LAYERS = [
     {"engines.dialogue.dialogue"},
     {"engines.dialogue", "engines.late", "gates"},
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
-    {"gates.base", "images.contents"},
+    {"gates.base", "gates.turns", "gates.estimate", "images.contents"},
     {"languages", "java", "settings", "protocol", "address", "late"},
     {"errors", "units", "names"},
 ]

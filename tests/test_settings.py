@@ -18,6 +18,7 @@ def other(setting):
     if setting.type is bool:
         return not setting.default
     special = {"log_level": "debug", "memory_mb": 64, "uids": "70000-79999", "ahead": "all"}
+    special["proxies"] = ("10.0.0.0/8", "fd00::1")
     return special.get(setting.name, OTHER[setting.type])
 
 
@@ -77,6 +78,11 @@ def test_each_has_a_help_sentence(setting):
     assert re.fullmatch(r"[A-Z].{10,}\.", setting.help)
     assert setting.variable == f"WSRUNNER_{setting.name.upper()}"
     assert setting.option == f"--{setting.name.replace('_', '-')}"
+
+
+def test_a_proxy_that_is_no_address_is_refused():
+    message = refusal(options={"proxies": ("10.0.0.1/8",)})
+    assert message == "--proxies: 10.0.0.1/8 has host bits set"
 
 
 def test_options_win_over_variables_over_the_file(config):

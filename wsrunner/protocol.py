@@ -265,11 +265,18 @@ class Gap(_Event, tag="gap", kw_only=True, frozen=True):
 
 
 class Queued(_Event, tag="queued", kw_only=True, frozen=True):
-    """The run waits; `position` 1 is next, `waiting` counts all that wait."""
+    """The run waits; `position` 1 is next, `waiting` counts all that wait.
+
+    `eta_s`: seconds until its turn, roughly; left out while the server has nothing to go by.
+    `overtaken`: by how many places it went back since the message before, because runs of other
+    clients, whose turn comes earlier, were put before it; left out if it did not.
+    """
 
     run: str
     position: int
     waiting: int
+    eta_s: float | UnsetType = UNSET
+    overtaken: int | UnsetType = UNSET
 
 
 class Started(_Event, tag="started", kw_only=True, frozen=True):

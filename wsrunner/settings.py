@@ -8,6 +8,7 @@ Order of precedence: option, variable, file, default.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 import tomllib
@@ -79,6 +80,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     origin: Annotated[
         tuple[Origin, ...],
         Meta(description="Further web origins that may connect, such as https://ide.example."),
+    ] = ()
+    proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of proxies that are believed what X-Forwarded-For "
+            "says of their clients, such as 10.0.0.0/8."
+        ),
     ] = ()
     adapters: Annotated[
         bool,
@@ -453,6 +461,11 @@ def _consistent(settings: Settings) -> Settings:
             f"--inbox-mb: {settings.inbox_mb} MiB do not hold one message of {settings.message_kb} "
             f"KiB (--message-kb) and what it may exceed that by; it takes {needed_mb} MiB"
         )
+    for proxy in settings.proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as exc:
+            raise SetupError(f"--proxies: {exc}") from exc
     users = len(uid_range(settings.uids))
     runs = settings.engine_slots or settings.slots
     if 1 < users < runs + settings.warm_max:

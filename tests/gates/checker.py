@@ -99,7 +99,7 @@ def check(events, gate, windows=(), horizon=None):
         *too_many(runs, gate),
         *out_of_order(stays),
         *kept_waiting(stays, runs, gate, windows, horizon),
-        *rising(stays),
+        *rising(stays, gate),
         *drifting(stays, gate, windows, horizon),
     ]
 
@@ -209,12 +209,19 @@ def kept_waiting(stays, runs, gate, windows, horizon):  # noqa: C901, PLR0912  o
                 free_since.pop(name, None)
 
 
-def rising(stays):
-    """Rule 5: a position never rises."""
+def rising(stays, gate):
+    """Rule 5: a position rises only by those that were put before it meanwhile."""
+    slack_s = gate.beat_s + 0.7
+    placed = [stay for stay in stays.values() if stay.place]
     for stay in stays.values():
-        told = [position for _, position in stay.at]
-        if any(later > earlier for earlier, later in pairwise(told)):
-            yield f"rule 5: {stay.ticket} was told {told}"
+        for (since, before), (time, after) in pairwise(stay.at):
+            came = sum(
+                since - slack_s < other.place[0] <= time and other.place[1] < stay.place[1]
+                for other in placed
+            )
+            if after > before + came:
+                yield f"rule 5: {stay.ticket} was told {[position for _, position in stay.at]}"
+                break
 
 
 def drifting(stays, gate, windows, horizon):
@@ -233,7 +240,9 @@ def drifting(stays, gate, windows, horizon):
             for window in windows
         ):
             ahead = sum(
-                other.place[1] < stay.place[1] and other.waits_until(horizon) > time + slack_s
+                other.place[1] < stay.place[1]
+                and (other.place[0] < time - slack_s or other.ticket == stay.ticket)
+                and other.waits_until(horizon) > time + slack_s
                 for other in waiting
             )
             if position < ahead + 1:

@@ -45,6 +45,22 @@ BUGS = {
         "now[2] ~= link",
         "false",
     ),
+    "a user has several turns in a round": (
+        "round = math.max(round, tonumber(found[2]) + 1)",
+        "round = round + 0",
+    ),
+    "who holds is served as early as who does not": (
+        "if holds then round = round + 1 end",
+        "",
+    ),
+    "who was served is forgotten in the same round": (
+        "'(' .. digits(current), 'LIMIT', 1, 2)",
+        "digits(current), 'LIMIT', 2, 2)",
+    ),
+    "who went before others is missing in the feed": (
+        "redis.call('RPUSH', G .. ':feed', '-' .. digits(seq))",
+        "redis.call('RPUSH', G .. ':feed', digits(seq))",
+    ),
     "a stepped clock ends leases": ("math.min(passed, step_us)", "passed"),
     "one grant too many": (
         "number('held') < number('slots') do",

@@ -140,6 +140,105 @@ async def test_a_tenants_queue_share_is_bounded(open_gate):
             await visit.leave()
 
 
+async def test_a_tenant_may_have_shares_of_its_own(open_gate):
+    async with open_gate(slots=3, shares=Shares(slots=1)) as gate:
+        await gate.share("big", Shares(slots=2, queue=1))
+        big = [await Visit(gate, tenant="big").is_admitted() for _ in range(2)]
+        waits = await Visit(gate, tenant="big").is_queued()
+        with pytest.raises(QueueFullError, match="share"):
+            await Visit(gate, tenant="big").is_queued()
+        small = await Visit(gate, tenant="small").is_admitted()
+        await gate.share("big", Shares(slots=3))
+        kept_back = await Visit(gate, tenant="small").is_queued()
+        await small.leave()
+        await waits.is_admitted()
+        assert not kept_back.admitted.is_set()
+        for visit in (*big, waits, kept_back):
+            await visit.is_admitted()
+            await visit.leave()
+        await settled(gate, held=0, waiting=0)
+
+
+async def test_who_has_nothing_stands_before_who_runs_and_waits(open_gate):
+    async with open_gate(slots=1) as gate:
+        greedy = [await Visit(gate, user="greedy").is_admitted()]
+        greedy += [await Visit(gate, user="greedy").is_queued() for _ in range(3)]
+        modest = await Visit(gate, user="modest").is_queued()
+        assert modest.positions == [1]
+        await greedy[3].at_position(4)
+        assert greedy[3].positions == [3, 4]
+        again = await Visit(gate, user="modest").is_queued()
+        assert again.positions == [3]
+        for visit in (greedy[0], modest, greedy[1], again, greedy[2], greedy[3]):
+            await visit.is_admitted()
+            await visit.leave()
+        await settled(gate, held=0, waiting=0)
+
+
+async def test_who_comes_anew_keeps_nobody_waiting_for_ever(open_gate):
+    """A round closes after as many grants as it had tickets at its beginning, and one more."""
+    async with open_gate(slots=1) as gate:
+        holder = await Visit(gate, user="h").is_admitted()
+        first = await Visit(gate, user="a").is_queued()
+        second_run = await Visit(gate, user="h").is_queued()
+        joins = await Visit(gate, user="b").is_queued()
+        assert joins.positions == [2]
+        await holder.leave()
+        await first.is_admitted()
+        await first.leave()
+        await joins.is_admitted()
+        joins_late = await Visit(gate, user="c").is_queued()
+        assert joins_late.positions == [1]
+        await joins.leave()
+        await joins_late.is_admitted()
+        too_late = await Visit(gate, user="d").is_queued()
+        assert too_late.positions == [2]
+        for visit in (joins_late, second_run, too_late):
+            await visit.is_admitted()
+            await visit.leave()
+
+
+async def test_users_of_the_same_name_are_two_in_two_tenants(open_gate):
+    async with open_gate(slots=1) as gate:
+        one = [await Visit(gate, tenant="one", user="u").is_admitted()]
+        one += [await Visit(gate, tenant="one", user="u").is_queued()]
+        two = await Visit(gate, tenant="two", user="u").is_queued()
+        for visit in (one[0], two, one[1]):
+            await visit.is_admitted()
+            await visit.leave()
+
+
+async def test_nobody_alone_fills_the_queue(open_gate):
+    async with open_gate(slots=1, queue_max=6) as gate:
+        visits = [await Visit(gate, user="greedy").is_admitted()]
+        visits += [await Visit(gate, user="greedy").is_queued() for _ in range(3)]
+        with pytest.raises(QueueFullError, match="3 of your runs wait") as caught:
+            await Visit(gate, user="greedy").is_queued()
+        assert caught.value.retry_after_s > 0
+        visits += [await Visit(gate, user=f"u{number}").is_queued() for number in range(3)]
+        with pytest.raises(QueueFullError, match="6 of 6"):
+            await Visit(gate, user="late").is_queued()
+        for visit in visits:
+            visit.go.set()
+        for visit in visits:
+            await visit.leave()
+
+
+async def test_an_estimate_comes_once_a_permit_has_ended(open_gate):
+    async with open_gate(slots=1) as gate:
+        first = await Visit(gate).is_admitted()
+        early = await Visit(gate).is_queued()
+        assert early.etas_s == [None]
+        await first.leave()
+        await early.is_admitted()
+        late = await Visit(gate).is_queued()
+        later = await Visit(gate).is_queued()
+        assert 0 < late.etas_s[0] * 2 == pytest.approx(later.etas_s[0])
+        for visit in (early, late, later):
+            await visit.is_admitted()
+            await visit.leave()
+
+
 async def test_a_full_queue_refuses_and_says_when_to_return(open_gate):
     async with open_gate(slots=1, queue_max=2) as gate:
         holder = await Visit(gate).is_admitted()

@@ -62,8 +62,8 @@ def until_quiet(costs, replica):
 
 def test_no_call_does_much_however_much_there_is_to_do(costs):
     for number in range(TICKETS):
-        costs("enter", "one", "one", f"one-{number}", "local", "", 0, 0)
-        costs("enter", "two", "two", f"two-{number}", "local", "", 0, 0)
+        costs("enter", "one", "one", f"one-{number}", "local", "", "", 0, 0)
+        costs("enter", "two", "two", f"two-{number}", "local", "", "", 0, 0)
     # All that one replica has, counted place by place.
     assert costs.beat("one", 0, *(f"one-{number}" for number in range(TICKETS)))[8]
     costs("tune", "slots", TICKETS)

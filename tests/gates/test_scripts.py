@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from planted import BUGS, planter
+from turns import Rounds, refusal
 
 from wsrunner.gates.redis import SCRIPTS, script
 
@@ -27,6 +28,7 @@ LEASE_US = 15_000_000
 STEP_US = 2_000_000
 SETTLE_US = 1_000_000
 QUEUE_MAX = 8
+NUMBERS = 2**19
 
 
 def timed(text):
@@ -54,6 +56,7 @@ class Ticket:
     replica: str
     engine: str
     tenant: str
+    user: str = ""
     seq: int = 0
     fence: int = 0
 
@@ -64,6 +67,7 @@ class Peer:
     lease_end: int
     epoch: int
     cursor: int = 0
+    gone: int = 0
     told: int = 0
     alive: bool = True
     granted: set = field(default_factory=set)  # what it learnt in beats
@@ -79,10 +83,11 @@ class GateMachine(RuleBasedStateMachine):
         self.call = Scripts(self.client, self.key, self.change)
         self.wall = 1_700_000_000_000_000
         self.clock = self.seen = None
-        self.slots, self.caps, self.share = 2, {"a": 1}, 0
+        self.slots, self.caps, self.share, self.shares = 2, {"a": 1}, 0, {}
         self.peers, self.tickets, self.numbers = {}, [], 0
         self.ended = []
-        self.seq = self.fence = 0
+        self.fence = 0
+        self.rounds = None
 
     def teardown(self):
         keys = list(self.client.scan_iter(f"{self.key}*", count=1000))
@@ -97,18 +102,21 @@ class GateMachine(RuleBasedStateMachine):
     def queue(self):
         return sorted((t for t in self.tickets if not t.fence), key=lambda t: t.seq)
 
+    def share_of(self, tenant):
+        return self.shares.get(tenant, (self.share, 0))
+
     def fits(self, ticket):
         held = self.held()
+        share = self.share_of(ticket.tenant)[0]
         return (
             len(held) < self.slots
             and sum(t.engine == ticket.engine for t in held) < self.caps.get(ticket.engine, 99)
-            and not (
-                ticket.tenant and 0 < self.share <= sum(t.tenant == ticket.tenant for t in held)
-            )
+            and not (ticket.tenant and 0 < share <= sum(t.tenant == ticket.tenant for t in held))
         )
 
     def grant(self):
         while ticket := next((t for t in self.queue() if self.fits(t)), None):
+            self.rounds.serve(ticket, self.queue())
             if self.peers[ticket.replica].alive:
                 self.fence += 1
                 ticket.fence = self.fence
@@ -140,9 +148,10 @@ class GateMachine(RuleBasedStateMachine):
         self.set_time()
         self.clock = self.seen = self.wall
         self.numbers += 1
-        verdict, epoch, moved = self.join("r1", "l1", 0)
+        verdict, epoch, moved, _ = self.join("r1", "l1", 0)
         assert verdict == "new"
-        self.seq = self.fence = int(epoch)
+        self.fence = int(epoch)
+        self.rounds = Rounds(self.wall // 125_000)
         self.peers["r1"] = Peer("l1", self.clock + LEASE_US, int(epoch), int(moved))
         self.beat(name="r1")
 
@@ -152,9 +161,9 @@ class GateMachine(RuleBasedStateMachine):
         self.numbers += 1
         name = f"r{self.numbers}"
         self.tick()
-        verdict, epoch, moved = self.join(name, "l1", 0)
+        verdict, epoch, moved, gone = self.join(name, "l1", 0)
         assert verdict == "new"
-        self.peers[name] = Peer("l1", self.clock + LEASE_US, int(epoch), int(moved))
+        self.peers[name] = Peer("l1", self.clock + LEASE_US, int(epoch), int(moved), int(gone))
 
     def alive(self, name):
         return self.peers[name].alive
@@ -165,7 +174,7 @@ class GateMachine(RuleBasedStateMachine):
         peer = self.peers[name]
         link = peer.link + "x"
         self.tick()
-        verdict, _, _ = self.join(name, link, peer.epoch)
+        verdict, *_ = self.join(name, link, peer.epoch)
         if not peer.alive or peer.lease_end < self.clock:
             assert verdict == "gone"
             self.bury(name)
@@ -174,8 +183,8 @@ class GateMachine(RuleBasedStateMachine):
         old, peer.link = peer.link, link
         peer.lease_end = self.clock + LEASE_US
         # What the earlier connection left on the way comes to nothing.
-        assert self.call("enter", name, old, "zombie", "a", "", 0, 0) == ["unlinked"]
-        assert self.call("leave", name, old, "zombie", 0, "a", "") == ["unlinked"]
+        assert self.call("enter", name, old, "zombie", "a", "", "", 0, 0) == ["unlinked"]
+        assert self.call("leave", name, old, "zombie", 0, "a", "", "") == ["unlinked"]
 
     @rule(pick=st.randoms(use_true_random=False))
     def beats(self, pick):
@@ -211,8 +220,11 @@ class GateMachine(RuleBasedStateMachine):
         assert int(cursor) == peer.cursor + len(feed)
         # The feed is complete and in time: what isn't in it still waits.
         waits = {t.seq for t in self.queue()}
-        assert not waits & {int(seq) for seq in feed}
+        left = {seq for seq in map(int, feed) if seq > 0}
+        assert not waits & left
+        assert {-seq for seq in map(int, feed) if seq < 0} <= waits | left
         peer.cursor = int(cursor)
+        peer.gone += sum(1 if int(seq) > 0 else -1 for seq in feed)
         for fence, ticket in zip(grants[::2], grants[1::2], strict=True):
             assert int(fence) > peer.told or peer.told == 0
             peer.told = int(fence)
@@ -228,7 +240,10 @@ class GateMachine(RuleBasedStateMachine):
         """Which dying replica a beat reaps is Redis's choice; all of it fits into one call."""
         for name in [n for n, p in self.peers.items() if not p.alive]:
             if not self.client.exists(f"{self.key}:tickets:{name}"):
-                self.tickets = [t for t in self.tickets if t.replica != name]
+                for ticket in [t for t in self.tickets if t.replica == name]:
+                    self.tickets.remove(ticket)
+                    if not ticket.fence:
+                        self.rounds.give_up(ticket, self.queue())
 
     @rule(pick=st.randoms(use_true_random=False))
     def parts(self, pick):
@@ -248,21 +263,26 @@ class GateMachine(RuleBasedStateMachine):
         pick=st.randoms(use_true_random=False),
         engine=st.sampled_from("ab"),
         tenant=st.sampled_from(["", "", "x", "y"]),
+        user=st.sampled_from(["", "u", "v", "w"]),
         times=st.integers(1, 2),
     )
-    def enters(self, pick, engine, tenant, times):
-        self.enter(pick.choice(sorted(self.peers)), engine, tenant, times)
+    def enters(self, pick, engine, tenant, user, times):
+        self.enter(pick.choice(sorted(self.peers)), engine, tenant, user, times)
 
-    @rule(pick=st.randoms(use_true_random=False), engine=st.sampled_from("ab"))
-    def a_crowd_enters(self, pick, engine):
+    @rule(
+        pick=st.randoms(use_true_random=False),
+        engine=st.sampled_from("ab"),
+        user=st.sampled_from(["", "u"]),
+    )
+    def a_crowd_enters(self, pick, engine, user):
         """So that often several wait in one lane."""
         for _ in range(4):
-            self.enter(pick.choice(sorted(self.peers)), engine, "", 1)
+            self.enter(pick.choice(sorted(self.peers)), engine, "", user, 1)
 
-    def enter(self, name, engine, tenant, times):
+    def enter(self, name, engine, tenant, user, times):
         self.numbers += 1
-        ticket = Ticket(f"t{self.numbers}", name, engine, tenant)
-        args = ("enter", name, self.peers[name].link, ticket.name, engine, tenant, 0, 0)
+        ticket = Ticket(f"t{self.numbers}", name, engine, tenant, user)
+        args = ("enter", name, self.peers[name].link, ticket.name, engine, tenant, user, 0, 0)
         replies = [self.call(*args) for _ in range(times)]
         if not self.alive(name):
             assert replies[0] == ["unlinked"]
@@ -273,16 +293,21 @@ class GateMachine(RuleBasedStateMachine):
             ticket.fence = self.fence
             self.tickets.append(ticket)
             assert all(reply == ["held", ticket.fence] for reply in replies)
-        elif waiting >= QUEUE_MAX:
-            assert replies[0][:4] == ["full", "queue", waiting, QUEUE_MAX]
+        elif whose := refusal(ticket, self.queue(), QUEUE_MAX, self.share_of(tenant)[1]):
+            assert (replies[0][:2], replies[0][3]) == (["full", whose], QUEUE_MAX)
         else:
-            self.seq += 1
-            ticket.seq = self.seq
+            self.rounds.enter(ticket, self.held(), self.queue())
+            turn, number = self.rounds.places[id(ticket)]
+            ticket.seq = turn * NUMBERS + number
+            ahead = self.rounds.ahead(ticket, self.queue())
             self.tickets.append(ticket)
             assert replies[0][:2] == ["waits", ticket.seq]
-            assert replies[0][2] - int(self.client.hget(self.key, "moved")) == waiting
-            assert replies[0][3] == waiting + 1
-            assert all(reply == ["waits", ticket.seq, -1, waiting + 1] for reply in replies[1:])
+            assert replies[0][3:] == [waiting + 1, ahead]
+            if replies[0][2] >= 0:
+                assert ahead == waiting
+                assert replies[0][2] - int(self.client.hget(self.key, "gone")) == waiting
+            again = ["waits", ticket.seq, -1, waiting + 1, -1]
+            assert all(reply == again for reply in replies[1:])
 
     @rule(pick=st.randoms(use_true_random=False), how=st.sampled_from(["own", "own", "any", "old"]))
     def leaves(self, pick, how):
@@ -299,6 +324,7 @@ class GateMachine(RuleBasedStateMachine):
             fence,
             ticket.engine,
             ticket.tenant,
+            ticket.user,
         )
         first, second = self.call(*args), self.call(*args)
         if not peer.alive:
@@ -308,6 +334,8 @@ class GateMachine(RuleBasedStateMachine):
         else:
             assert (first, second) == (["left"], ["none"])
             self.tickets.remove(ticket)
+            if not ticket.fence:
+                self.rounds.give_up(ticket, self.queue())
             self.ended.append(ticket)
             self.grant()
 
@@ -316,7 +344,7 @@ class GateMachine(RuleBasedStateMachine):
     def leaves_late(self, pick):
         ticket = pick.choice(self.ended)
         peer = self.peers[ticket.replica]
-        names = (ticket.name, ticket.fence, ticket.engine, ticket.tenant)
+        names = (ticket.name, ticket.fence, ticket.engine, ticket.tenant, ticket.user)
         reply = self.call("leave", ticket.replica, peer.link, *names)
         assert reply == (["none"] if peer.alive else ["unlinked"])
 
@@ -327,7 +355,7 @@ class GateMachine(RuleBasedStateMachine):
             other = pick.choice(sorted(self.peers))
             if other != ticket.replica:
                 link = self.peers[other].link
-                names = (ticket.name, ticket.fence, ticket.engine, ticket.tenant)
+                names = (ticket.name, ticket.fence, ticket.engine, ticket.tenant, ticket.user)
                 reply = self.call("leave", other, link, *names)
                 assert reply in (["none"], ["unlinked"])
 
@@ -341,6 +369,12 @@ class GateMachine(RuleBasedStateMachine):
     def an_engine_changes(self, engine, capacity):
         self.caps[engine] = 99 if capacity is None else capacity
         self.call("tune", f"cap:{engine}", "" if capacity is None else capacity)
+        self.grant()
+
+    @rule(tenant=st.sampled_from("xy"), slots=st.sampled_from([0, 1, 2]), queue=st.integers(0, 3))
+    def a_tenants_shares_change(self, tenant, slots, queue):
+        self.shares[tenant] = slots, queue
+        self.call("tune", f"slots:{tenant}", slots, f"queue:{tenant}", queue)
         self.grant()
 
     # Time
@@ -375,10 +409,13 @@ class GateMachine(RuleBasedStateMachine):
         for name in self.peers:
             packed = self.client.hgetall(f"{self.key}:tickets:{name}")
             for ticket, text in packed.items():
-                kind, number, engine, tenant = text.split("\n")
-                state[ticket] = (name, kind, int(number), engine, tenant)
+                kind, number, *names = text.split("\n")
+                state[ticket] = (name, kind, int(number), *names)
         assert state == {
-            t.name: (t.replica, "h" if t.fence else "w", t.fence or t.seq, t.engine, t.tenant)
+            t.name: (
+                *(t.replica, "h" if t.fence else "w", t.fence or t.seq),
+                *(t.engine, t.tenant, t.user),
+            )
             for t in self.tickets
         }
         fields = self.client.hgetall(self.key)
@@ -388,6 +425,12 @@ class GateMachine(RuleBasedStateMachine):
             counted = {k[2:]: int(v) for k, v in fields.items() if k.startswith(letter + ":")}
             names = [name for t in self.held() if (name := getattr(t, attribute))]
             assert counted == {name: names.count(name) for name in names}
+        users = [f"{'h' if t.fence else 'w'}\n{t.tenant}\n{t.user}" for t in self.tickets if t.user]
+        counted = {k: int(v) for k, v in self.client.hgetall(f"{self.key}:users").items()}
+        assert counted == {name: users.count(name) for name in users}
+        lanes = {f"{t.engine}\n{t.tenant}" for t in self.queue()}
+        turns = self.client.scan_iter(f"{self.key}:turns:*", count=1000)
+        assert {key.removeprefix(f"{self.key}:turns:") for key in turns} == lanes
         assert float(fields["clock"]) == self.clock
 
     @invariant()

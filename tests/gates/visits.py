@@ -9,11 +9,12 @@ numbers = itertools.count(1)
 
 
 class Visit:
-    def __init__(self, gate, engine="local", tenant="", name=None):
-        self.ticket = Ticket(name or f"t{next(numbers)}", tenant, engine)
+    def __init__(self, gate, engine="local", tenant="", name=None, user=""):
+        self.ticket = Ticket(name or f"t{next(numbers)}", tenant, engine, user)
         self.gate = gate
         self.positions = []
         self.waiting = []
+        self.etas_s = []
         self.queued = asyncio.Event()
         self.admitted = asyncio.Event()
         self.go = asyncio.Event()
@@ -21,9 +22,10 @@ class Visit:
         self.permit = None
         self.task = asyncio.create_task(self._run())
 
-    def on_position(self, position, waiting):
-        self.positions.append(position)
-        self.waiting.append(waiting)
+    def on_position(self, place):
+        self.positions.append(place.position)
+        self.waiting.append(place.waiting)
+        self.etas_s.append(place.eta_s)
         self.queued.set()
         self.moved.set()
 

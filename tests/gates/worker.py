@@ -46,9 +46,9 @@ class Worker:
         worker = self
 
         class Recorded(Replica):
-            def _queued(self, stay, seq, ordinal, waiting):
+            def _queued(self, stay, seq, *counts):
                 worker.note("place", stay.ticket.id, seq)
-                super()._queued(stay, seq, ordinal, waiting)
+                super()._queued(stay, seq, *counts)
 
             def heard(self, letter):
                 if worker.dice.random() >= worker.deaf:
@@ -69,7 +69,9 @@ class Worker:
     async def visit(self):
         self.started += 1
         engine = self.dice.choice("aabb")
-        ticket = Ticket(f"{self.name}-{os.getpid()}-{self.started}", engine=engine)
+        user = self.dice.choice(["", "greedy", "greedy", "modest"])
+        name = f"{self.name}-{os.getpid()}-{self.started}"
+        ticket = Ticket(name, engine=engine, user=user)
         self.note("asks", ticket.id, engine)
         how = "done"
         patience_s = self.dice.uniform(0, 0.5) if self.dice.random() < self.cancels else 600
@@ -85,8 +87,8 @@ class Worker:
             self.note("ends", ticket.id, how)
 
     async def stay(self, ticket):
-        def on_position(position, _):
-            self.note("at", ticket.id, position)
+        def on_position(place):
+            self.note("at", ticket.id, place.position)
 
         async with self.gate.admit(ticket, on_position=on_position) as permit:
             try:

@@ -165,10 +165,10 @@ async def test_who_waits_hears_positions_and_can_be_ended():
         two = registry.start(job("echo two"), SOMEBODY, second)
         await second.hear(Queued)
         registry.start(job("echo three"), SOMEBODY, third)
-        assert await third.hear(Queued) == Queued(2, 2)
+        assert (await third.hear(Queued))[:2] == (2, 2)
         two.end("cancelled")
         assert (await second.hear(Exit))[1:3] == ("queue", "cancelled")
-        await third.hear_that(lambda events: events[-1] == Queued(1, 1))
+        await third.hear_that(lambda events: events[-1][:2] == (1, 1))
         one.input.eof()
         await third.hear(Exit)
         assert third.text() == b"three\n"

@@ -9,10 +9,24 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
-PositionListener = Callable[[int, int], None]
-"""Called with (position, waiting): 1 is next; `waiting` counts all waiters, this one too."""
+
+class Place(NamedTuple):
+    """Where a waiter stands.
+
+    Attributes:
+        position: 1 is next.
+        waiting: All waiters, this one too.
+        eta_s: Seconds until its turn, as far as can be told; None while no permit has ended yet.
+    """
+
+    position: int
+    waiting: int
+    eta_s: float | None = None
+
+
+PositionListener = Callable[[Place], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +38,14 @@ class Ticket:
         tenant: Whose share of slots and queue it uses; the empty string for nobody's,
             which are bound by no share.
         engine: The engine whose capacity it needs.
+        user: Which of the tenant's clients asks: they take turns. The empty string for nobody,
+            whose tickets come one after the other.
     """
 
     id: str
     tenant: str = ""
     engine: str = "local"
+    user: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -132,12 +149,13 @@ class Gate(Protocol):
         Args:
             ticket: Its id must not be in the gate already.
             on_position: Called at once (before the first wait) if the ticket must wait, then at
-                changes; never with a position higher than before; not called if it need not wait.
-                Must not block or raise.
+                changes; not called if it need not wait. A position is higher than before only if
+                tickets of other users, whose turn comes earlier, were put before it. Must not
+                block or raise.
 
         Raises:
-            QueueFullError: The queue holds `queue_max` tickets, or all that this tenant may have
-                in it; carries `retry_after_s`.
+            QueueFullError: The queue holds `queue_max` tickets, or all that this tenant or this
+                user may have in it; carries `retry_after_s`.
             GateUnavailableError: The backend can't be reached.
             ValueError: A ticket of that id is in the gate already.
 
@@ -159,6 +177,14 @@ class Gate(Protocol):
         Raises:
             GateUnavailableError: The backend can't be reached.
             ValueError: `slots` is below 1.
+        """
+        ...
+
+    async def share(self, tenant: str, shares: Shares) -> None:
+        """Set what one tenant may use, in place of what all may. Ends nobody.
+
+        Raises:
+            GateUnavailableError: The backend can't be reached.
         """
         ...
 

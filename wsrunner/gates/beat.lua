@@ -10,7 +10,8 @@
 --          {"beat", more, waiting, open, layout, cursor, feed, grants, counted, replicas,
 --           version, config}
 --          more      1 if another beat should follow at once
---          cursor    the feed has been told up to here; feed the seqs that left the queue since
+--          cursor    the feed has been told up to here; feed the seqs that left the queue since, and
+--                    with a minus those that went before others
 --          grants    fence, ticket, ...: grants not acknowledged yet
 --          counted   ticket, tickets before it, ...: as of cursor
 --          replicas  all that are alive
@@ -24,7 +25,8 @@ local INBOX_PER_CALL = 100
 local replica, link, lease_us, step_us = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local cursor, told, version = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
-fetch('link:' .. replica, 'slots', 'held', 'waiting', 'open_at', 'fence', 'moved', 'tenant_slots',
+fetch('link:' .. replica, 'slots', 'held', 'waiting', 'open_at', 'fence', 'moved', 'gone', 'round',
+  'tenant_slots',
   'wall', 'clock', 'claims_to', 'layout', 'rate', 'rate_us', 'rate_fence', 'config')
 if text('link:' .. replica) ~= link then return {'unlinked'} end
 
@@ -100,7 +102,7 @@ if #ARGV > 8 and cursor == number('moved') and not more then
   local spare = 200
   for i = 9, #ARGV do
     local packed = redis.call('HGET', G .. ':tickets:' .. replica, ARGV[i])
-    local kind, seq = split(packed or 'h\n0\n\n')
+    local kind, seq = split(packed or 'h\n0\n\n\n')
     if kind == 'w' then
       local ahead = 0
       for _, lane in ipairs(lanes) do
@@ -118,7 +120,8 @@ local config = {}
 if number('config') ~= version then
   local fields = redis.call('HKEYS', G)
   for _, field in ipairs(fields) do
-    if string.match(field, '^cap:') or field == 'slots' or field == 'queue_max'
+    if string.match(field, '^cap:') or string.match(field, '^slots:')
+      or string.match(field, '^queue:') or field == 'slots' or field == 'queue_max'
       or field == 'tenant_slots' or field == 'tenant_queue' then
       config[#config + 1] = field
       config[#config + 1] = text(field)

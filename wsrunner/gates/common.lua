@@ -3,19 +3,25 @@
 -- KEYS[1] is the gate's hash, "{prefix}:gate". All other keys are made from it, so that the one hash
 -- tag puts them in one slot of a Redis Cluster. Only commands and options of Redis 6.2 are used.
 --
--- Keys (G is KEYS[1], R a replica's id, E an engine, T a tenant; "\n" joins names)
+-- Keys (G is KEYS[1], R a replica's id, E an engine, T a tenant, U one of its users; "\n" joins names)
 --   G               hash, the counters and the configuration:
 --     run             run id of the Redis server that wrote all this; another one means a restart
 --     epoch           when this life of the gate began, us; a new one begins after a restart
 --     wall, clock     the server's time last seen, and the gate's own time made of it, us
 --     open_at         nobody is granted before this clock and while replicas are awaited; 0 is open
 --     claims_to       clock until which replicas may claim what they had in an earlier epoch
---     seq, fence      the last place and the last grant given; they start at the wall clock, so that
---                     they grow over a restart without data too
+--     fence           the last grant given; it starts at the wall clock, so that it grows over a
+--                     restart without data too
+--     round, number   the latest round that was served (see enter.lua), and the last number given: a
+--                     place in the queue, a "seq", is round * NUMBERS + number. Rounds start at the
+--                     wall clock, in eighths of a second: it runs faster than rounds do in the long
+--                     run, so that places grow over a restart without data too
+--     last            the highest place given since nobody waited
 --     held, waiting   permits out, tickets queued
---     moved           tickets that ever left the queue in this epoch: the feed's end
+--     moved           entries that the feed ever had in this epoch: its end
+--     gone            tickets among them that left the queue, less those that went before others
 --     layout          claimed places so far: when it grows, counted positions are void
---     slots, queue_max, tenant_slots, tenant_queue, cap:E
+--     slots, queue_max, tenant_slots, tenant_queue, cap:E, slots:T, queue:T
 --                     the configuration; d:<name> is what a replica last declared for it
 --     config          version of the configuration
 --     e:E, t:T, w:T   permits out by engine, by tenant, tickets queued by tenant; gone at zero
@@ -26,13 +32,19 @@
 --   G:replicas      zset  R -> clock at which its lease ends
 --   G:dying         set   replicas whose lease ended and that still have tickets here
 --   G:awaited       zset  replicas that should claim: 1 expected, 0 done
---   G:tickets:R     hash  ticket -> "w\nseq\nE\nT" waiting, or "h\nfence\nE\nT" holding
+--   G:tickets:R     hash  ticket -> "w\nseq\nE\nT\nU" waiting, or "h\nfence\nE\nT\nU" holding
+--   G:users         hash  of each user in the gate: "h\nT\nU" -> permits out, "w\nT\nU" -> tickets
+--                         queued; gone at zero
 --   G:inbox:R       list  "fence\nticket": grants to waiters of R that it has not acknowledged
---   G:lane:E\nT     zset  "R\nticket" -> seq: who waits for engine E as tenant T
+--   G:lane:E\nT     zset  "R\nU\nticket" -> seq: who waits for engine E as tenant T
+--   G:turns:E\nT    zset  U -> the round of its last ticket in that lane, if that is not past;
+--                         "" -> the current round there, "\n" -> grants until it closes;
+--                         gone with the lane
 --   G:lanes         zset  "T\nE" -> 0: the lanes that are not empty
 --   G:heads:E       zset  T -> first seq of its lane: tenants below their share
 --   G:ready         zset  E -> first seq of its heads: engines with spare capacity
---   G:feed          list  seqs that left the queue; its last entry has the number `moved`
+--   G:feed          list  seqs that left the queue, and with a minus those that went before others;
+--                         its last entry has the number `moved`
 -- Channel
 --   G:grants:R      "fence\nticket" lines, published by the script that granted
 --
@@ -41,6 +53,7 @@
 
 local REAPED_PER_CALL = 20
 local GRANTS_PER_CALL = 20
+local NUMBERS = 2 ^ 19 -- with rounds of 34 bits a place is exact in a zset's score until 2038
 local G = KEYS[1]
 
 local cache, dirty = {}, {}
@@ -97,8 +110,9 @@ local function digits(value)
 end
 
 local function split(packed)
-  local kind, count, engine, tenant = string.match(packed, '^(.)\n(%d+)\n([^\n]*)\n(.*)$')
-  return kind, tonumber(count), engine, tenant
+  local kind, count, engine, tenant, user =
+    string.match(packed, '^(.)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  return kind, tonumber(count), engine, tenant, user
 end
 
 local function wall_us()
@@ -124,9 +138,23 @@ local function engine_free(engine)
 end
 
 -- Nobody's tickets, those of the tenant "", are bound by no share and not counted.
+local function share_of(tenant, what)
+  if tenant == '' then return 0 end
+  return tonumber(text(what .. ':' .. tenant) or text('tenant_' .. what) or 0)
+end
+
 local function tenant_free(tenant)
-  local share = number('tenant_slots')
-  return share == 0 or tenant == '' or number('t:' .. tenant) < share
+  local share = share_of(tenant, 'slots')
+  return share == 0 or number('t:' .. tenant) < share
+end
+
+-- Nobody's tickets, those of the user "", are not counted either.
+local function add_user(letter, tenant, user, change)
+  if user == '' then return end
+  local name = '\n' .. tenant .. '\n' .. user
+  if redis.call('HINCRBY', G .. ':users', letter .. name, change) == 0 then
+    redis.call('HDEL', G .. ':users', letter .. name)
+  end
 end
 
 local function add_tenant(letter, tenant, change)
@@ -135,6 +163,10 @@ end
 
 local function lane_key(engine, tenant)
   return G .. ':lane:' .. engine .. '\n' .. tenant
+end
+
+local function turns_key(engine, tenant)
+  return G .. ':turns:' .. engine .. '\n' .. tenant
 end
 
 local function refresh_engine(engine)
@@ -151,6 +183,7 @@ local function refresh_lane(engine, tenant)
   local first = redis.call('ZRANGE', lane_key(engine, tenant), 0, 0, 'WITHSCORES')
   if not first[1] then
     redis.call('ZREM', G .. ':lanes', tenant .. '\n' .. engine)
+    redis.call('UNLINK', turns_key(engine, tenant))
   end
   if first[1] and tenant_free(tenant) then
     redis.call('ZADD', G .. ':heads:' .. engine, first[2], tenant)
@@ -169,14 +202,16 @@ local function refresh_tenant(tenant)
   end
 end
 
-local function wait(replica, ticket, seq, engine, tenant)
-  local lane = lane_key(engine, tenant)
-  redis.call('ZADD', lane, seq, replica .. '\n' .. ticket)
+local function wait(replica, ticket, seq, engine, tenant, user)
+  local lane, member = lane_key(engine, tenant), replica .. '\n' .. user .. '\n' .. ticket
+  redis.call('ZADD', lane, digits(seq), member)
   redis.call('HSET', G .. ':tickets:' .. replica, ticket,
-    'w\n' .. digits(seq) .. '\n' .. engine .. '\n' .. tenant)
+    'w\n' .. digits(seq) .. '\n' .. engine .. '\n' .. tenant .. '\n' .. user)
+  if number('waiting') == 0 then put('last', 0) end
+  put('last', math.max(number('last'), seq))
   add('waiting', 1)
   add_tenant('w', tenant, 1)
-  if redis.call('ZCARD', lane) == 1 then
+  if redis.call('ZRANGE', lane, 0, 0)[1] == member then
     redis.call('ZADD', G .. ':lanes', 0, tenant .. '\n' .. engine)
     refresh_lane(engine, tenant)
     refresh_engine(engine)
@@ -184,20 +219,57 @@ local function wait(replica, ticket, seq, engine, tenant)
 end
 
 -- The counters of a ticket that left the queue, for whatever reason.
-local function moved(seq, tenant)
+local function moved(seq, tenant, user)
   redis.call('RPUSH', G .. ':feed', digits(seq))
   add('moved', 1)
+  add('gone', 1)
   add('waiting', -1)
   add_tenant('w', tenant, -1)
+  add_user('w', tenant, user, -1)
 end
 
-local function hold(replica, ticket, fence, engine, tenant)
+local function hold(replica, ticket, fence, engine, tenant, user)
   redis.call('HSET', G .. ':tickets:' .. replica, ticket,
-    'h\n' .. digits(fence) .. '\n' .. engine .. '\n' .. tenant)
+    'h\n' .. digits(fence) .. '\n' .. engine .. '\n' .. tenant .. '\n' .. user)
   add('held', 1)
   add('e:' .. engine, 1)
   add_tenant('t', tenant, 1)
-  if number('tenant_slots') > 0 and not tenant_free(tenant) then refresh_tenant(tenant) end
+  add_user('h', tenant, user, 1)
+  if not tenant_free(tenant) then refresh_tenant(tenant) end
+end
+
+-- Who leaves the queue without a grant has had the turn in this round, but not those in later ones.
+local function give_up(engine, tenant, user)
+  if redis.call('HEXISTS', G .. ':users', 'w\n' .. tenant .. '\n' .. user) == 1 then return end
+  local turns = turns_key(engine, tenant)
+  local now = redis.call('ZSCORE', turns, '')
+  if now then redis.call('ZADD', turns, 'XX', 'LT', now, user) end
+end
+
+-- A ticket of this round is granted, and out of its lane. A round closes to those who come when as
+-- many were granted in it as it had at its beginning, and one more. What is past is forgotten, a few
+-- at a time.
+local function serve(engine, tenant, round)
+  local turns = turns_key(engine, tenant)
+  local now = redis.call('ZMSCORE', turns, '', '\n')
+  local current, open = tonumber(now[1] or round), tonumber(now[2] or 0)
+  local begins = round > current or open == 0
+  if begins then
+    current = math.max(round, current)
+  elseif round == current then
+    open = open - 1
+    begins = open == 0
+    if begins then current = current + 1 end
+  end
+  if begins then
+    local first, after = digits(current * NUMBERS), '(' .. digits((current + 1) * NUMBERS)
+    open = redis.call('ZCOUNT', lane_key(engine, tenant), first, after) + 1
+  end
+  redis.call('ZADD', turns, digits(current), '', open, '\n')
+  -- The lowest is "\n".
+  local past = redis.call('ZRANGEBYSCORE', turns, '-inf', '(' .. digits(current), 'LIMIT', 1, 2)
+  if past[1] then redis.call('ZREM', turns, unpack(past)) end
+  put('round', math.max(number('round'), round))
 end
 
 -- Take a ticket out, waiting or holding. `fence` names the grant that ends; 0 stands for any.
@@ -205,12 +277,13 @@ local function drop(replica, ticket, fence)
   local tickets = G .. ':tickets:' .. replica
   local packed = redis.call('HGET', tickets, ticket)
   if not packed then return false end
-  local kind, count, engine, tenant = split(packed)
+  local kind, count, engine, tenant, user = split(packed)
   if fence ~= 0 and (kind ~= 'h' or count ~= fence) then return false end
   redis.call('HDEL', tickets, ticket)
   if kind == 'w' then
-    redis.call('ZREM', lane_key(engine, tenant), replica .. '\n' .. ticket)
-    moved(count, tenant)
+    redis.call('ZREM', lane_key(engine, tenant), replica .. '\n' .. user .. '\n' .. ticket)
+    moved(count, tenant, user)
+    if user ~= '' then give_up(engine, tenant, user) end
     -- Most who leave were not the first of their lane: then no head changes.
     local first = redis.call('ZSCORE', G .. ':heads:' .. engine, tenant)
     if not first or tonumber(first) == count then
@@ -218,12 +291,13 @@ local function drop(replica, ticket, fence)
       refresh_engine(engine)
     end
   else
-    local was_full = not engine_free(engine)
+    local was_full, tenant_was_full = not engine_free(engine), not tenant_free(tenant)
     add('held', -1)
     add('e:' .. engine, -1)
     add_tenant('t', tenant, -1)
+    add_user('h', tenant, user, -1)
     if number('waiting') > 0 then
-      if tenant ~= '' and number('tenant_slots') > 0 then refresh_tenant(tenant) end
+      if tenant_was_full then refresh_tenant(tenant) end
       if was_full then refresh_engine(engine) end
     end
   end
@@ -241,13 +315,15 @@ local function grant(most)
     if done > most then break end
     local tenant = redis.call('ZRANGE', G .. ':heads:' .. engine, 0, 0)[1]
     local popped = redis.call('ZPOPMIN', lane_key(engine, tenant))
-    local replica, ticket = string.match(popped[1], '^([^\n]*)\n(.*)$')
-    moved(tonumber(popped[2]), tenant)
+    local replica, user, ticket = string.match(popped[1], '^([^\n]*)\n([^\n]*)\n(.*)$')
+    local seq = tonumber(popped[2])
+    serve(engine, tenant, math.floor(seq / NUMBERS))
+    moved(seq, tenant, user)
     -- A waiter of a dying replica is only taken out: nobody would run.
     if text('link:' .. replica) then
       add('fence', 1)
       local fence = number('fence')
-      hold(replica, ticket, fence, engine, tenant)
+      hold(replica, ticket, fence, engine, tenant, user)
       local letter = digits(fence) .. '\n' .. ticket
       redis.call('RPUSH', G .. ':inbox:' .. replica, letter)
       letters[replica] = letters[replica] and letters[replica] .. '\n' .. letter or letter

@@ -11,7 +11,7 @@
 --          9 D, the number of declared settings; then D times name, value
 --          then K, the number of settings last seen; then K times name, value
 --          then the replicas last seen
--- Returns  {verdict, epoch, moved}
+-- Returns  {verdict, epoch, moved, gone}
 --          verdict "kept"   the replica is known and all it had is as it was
 --                  "new"    it has nothing here
 --                  "claim"  a new epoch: it should claim what it has, then beat with "settled"
@@ -45,10 +45,10 @@ if text('run') ~= run then
   end
   for _, member in ipairs(redis.call('ZRANGE', G .. ':lanes', 0, -1)) do
     local tenant, engine = string.match(member, '^(.*)\n([^\n]*)$')
-    redis.call('UNLINK', lane_key(engine, tenant), G .. ':heads:' .. engine)
+    redis.call('UNLINK', lane_key(engine, tenant), turns_key(engine, tenant), G .. ':heads:' .. engine)
   end
   redis.call('UNLINK', G .. ':replicas', G .. ':dying', G .. ':awaited', G .. ':lanes',
-    G .. ':ready', G .. ':feed')
+    G .. ':ready', G .. ':feed', G .. ':users')
   for _, field in ipairs(redis.call('HKEYS', G)) do
     if string.match(field, '^[etw]:') or string.match(field, '^link:')
       or string.match(field, '^name:') or string.match(field, '^cursor:') then
@@ -59,16 +59,17 @@ if text('run') ~= run then
   -- A small hash is searched from its front: what every enter reads comes first.
   redis.call('HSET', G, 'open_at', 0, 'waiting', 0, 'held', 0, 'fence', number('fence'))
   local wall = wall_us()
-  local start = math.max(wall, number('seq') + 1, number('fence') + 1, number('epoch') + 1)
+  local start = math.max(wall, number('fence') + 1, number('epoch') + 1)
   put('run', run)
   put('epoch', start)
-  put('seq', start)
+  put('round', math.max(math.floor(wall / 125000), number('round') + 1))
+  put('number', 0)
   put('fence', start)
   put('wall', wall)
   put('clock', wall)
   put('open_at', wall + settle_us)
   put('claims_to', wall + lease_us)
-  for _, field in ipairs({'held', 'waiting', 'moved', 'layout', 'rate'}) do put(field, 0) end
+  for _, field in ipairs({'held', 'waiting', 'moved', 'gone', 'last', 'layout', 'rate'}) do put(field, 0) end
   put('rate_us', wall)
   put('rate_fence', start)
 end
@@ -112,7 +113,7 @@ else
 end
 if verdict == 'gone' then
   save()
-  return {verdict, number('epoch'), number('moved')}
+  return {verdict, number('epoch'), number('moved'), number('gone')}
 end
 if verdict == 'claim' and number('open_at') > 0 then
   redis.call('ZADD', G .. ':awaited', 1, replica)
@@ -125,4 +126,4 @@ end
 put('link:' .. replica, link)
 redis.call('ZADD', G .. ':replicas', clock + lease_us, replica)
 save()
-return {verdict, number('epoch'), number('moved')}
+return {verdict, number('epoch'), number('moved'), number('gone')}

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Self
 
-from wsrunner.gates.base import Gate, GateState, Permit, PositionListener, Ticket
+from wsrunner.gates.base import Gate, GateState, Permit, PositionListener, Shares, Ticket
 from wsrunner.late import Late
 
 
@@ -39,3 +39,7 @@ class LateGate(Late[Gate]):
     async def resize_engine(self, engine: str, slots: int | None) -> None:
         """See `Gate.resize_engine`."""
         await (await self.wait()).resize_engine(engine, slots)
+
+    async def share(self, tenant: str, shares: Shares) -> None:
+        """See `Gate.share`."""
+        await (await self.wait()).share(tenant, shares)

@@ -17,12 +17,14 @@ from wsrunner.errors import GateUnavailableError, QueueFullError
 from wsrunner.gates.base import (
     GateState,
     Permit,
+    Place,
     PositionListener,
     Shares,
     Ticket,
     retry_after_s,
 )
-from wsrunner.gates.lanes import Line
+from wsrunner.gates.estimate import Estimate
+from wsrunner.gates.lanes import Entry, Line
 from wsrunner.gates.positions import Positions
 
 POSITIONS_EVERY_S = 0.1
@@ -32,9 +34,10 @@ POSITIONS_EVERY_S = 0.1
 class _Waiter:
     """A task in the queue."""
 
-    __slots__ = ("granted", "on_position")
+    __slots__ = ("granted", "on_position", "ticket")
 
-    def __init__(self, on_position: PositionListener) -> None:
+    def __init__(self, ticket: Ticket, on_position: PositionListener) -> None:
+        self.ticket = ticket
         self.granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.on_position = on_position
 
@@ -61,6 +64,7 @@ class MemoryGate:
         self._positions: Positions[str] = Positions()
         self._waiters: dict[str, _Waiter] = {}
         self._grant_times: deque[float] = deque(maxlen=64)
+        self._estimate = Estimate()
         self._update: asyncio.TimerHandle | None = None
         self._open = False
 
@@ -92,6 +96,7 @@ class MemoryGate:
         """
         loop = asyncio.get_running_loop()
         entered_s = loop.time()
+        granted_s: float | None = None
         if not self._open:
             raise GateUnavailableError("the gate is closed")
         try:
@@ -102,14 +107,17 @@ class MemoryGate:
         try:
             if entry.fence:
                 self._grant_times.append(entered_s)
+                granted_s = entered_s
                 yield Permit(ticket, entry.fence)
                 return
-            waiter = self._waiters[ticket.id] = _Waiter(on_position)
-            position = self._positions.enter(ticket.id, entry.seq, entry.ahead)
-            on_position(position, self._line.waiting)
+            waiter = self._waiters[ticket.id] = _Waiter(ticket, on_position)
+            on_position(self._place(ticket, self._position(entry)))
             fence = await waiter.granted
-            yield Permit(ticket, fence, waited_s=loop.time() - entered_s)
+            granted_s = loop.time()
+            yield Permit(ticket, fence, waited_s=granted_s - entered_s)
         finally:
+            if granted_s is not None:
+                self._estimate.note(loop.time() - granted_s)
             self._leave(ticket)
 
     async def state(self) -> GateState:
@@ -121,6 +129,11 @@ class MemoryGate:
         if slots < 1:
             raise ValueError(f"a gate has at least 1 slot, not {slots}")
         self._line.slots = slots
+        self._grant()
+
+    async def share(self, tenant: str, shares: Shares) -> None:
+        """Set what one tenant may use; see `gates.base.Gate.share`."""
+        self._line.share(tenant, shares)
         self._grant()
 
     async def resize_engine(self, engine: str, slots: int | None) -> None:
@@ -138,21 +151,32 @@ class MemoryGate:
         assert entry is not None
         self._waiters.pop(ticket.id, None)
         if not entry.fence:
-            self._departed(ticket.id, entry.seq)
+            self._departed(entry)
         self._grant()
 
     def _grant(self) -> None:
         for entry in self._line.grants():
             self._grant_times.append(asyncio.get_running_loop().time())
-            self._departed(entry.ticket.id, entry.seq)
+            self._departed(entry)
             waiter = self._waiters.pop(entry.ticket.id)
             # A cancelled waiter's task has not run yet: it will give the slot back in `_leave`.
             if not waiter.granted.done():
                 waiter.granted.set_result(entry.fence)
 
-    def _departed(self, ticket_id: str, seq: int) -> None:
-        self._positions.leave(ticket_id)
-        self._positions.note(seq)
+    def _position(self, entry: Entry) -> int:
+        """Find a waiter's place among the others, and note that it went before some of them."""
+        ahead = self._positions.rank(entry.place)
+        if ahead < len(self._positions):
+            self._positions.note(entry.place, -1)
+            self._tell_soon()
+        return self._positions.enter(entry.ticket.id, entry.place, ahead)
+
+    def _departed(self, entry: Entry) -> None:
+        self._positions.leave(entry.ticket.id)
+        self._positions.note(entry.place)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
         if self._update is None and len(self._positions) and self._open:
             loop = asyncio.get_running_loop()
             self._update = loop.call_later(POSITIONS_EVERY_S, self._tell)
@@ -160,7 +184,12 @@ class MemoryGate:
     def _tell(self) -> None:
         self._update = None
         for ticket_id, position in self._positions.due():
-            self._waiters[ticket_id].on_position(position, self._line.waiting)
+            waiter = self._waiters[ticket_id]
+            waiter.on_position(self._place(waiter.ticket, position))
+
+    def _place(self, ticket: Ticket, position: int) -> Place:
+        slots = self._line.slots_of(ticket.engine)
+        return Place(position, self._line.waiting, self._estimate.eta_s(position, slots))
 
     def _grants_per_s(self, now_s: float) -> float:
         times = self._grant_times

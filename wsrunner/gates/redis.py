@@ -109,6 +109,11 @@ class _Desk(ABC):
             raise ValueError(f"a gate has at least 1 slot, not {slots}")
         await self._tune("slots", str(slots))
 
+    async def share(self, tenant: str, shares: Shares) -> None:
+        """Set what one tenant may use; see `gates.base.Gate.share`. Cancelling is safe."""
+        pairs = f"slots:{tenant}", str(shares.slots), f"queue:{tenant}", str(shares.queue)
+        await self._ask("EVAL", script("tune"), 1, self._key, *pairs)
+
     async def resize_engine(self, engine: str, slots: int | None) -> None:
         """Set an engine's own capacity; see `gates.base.Gate.resize_engine`. Cancelling is safe."""
         if slots is not None and slots < 0:

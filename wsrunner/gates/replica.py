@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsrunner.errors import GateUnavailableError, QueueFullError
-from wsrunner.gates.base import Permit, PositionListener, Ticket, retry_after_s
+from wsrunner.gates.base import Permit, Place, PositionListener, Ticket, retry_after_s
+from wsrunner.gates.estimate import Estimate
 from wsrunner.gates.positions import Positions
 
 Reply = Sequence[str | int | list[str]]
@@ -53,6 +54,7 @@ class Stay:
         stage: How far it got.
         seq: Its place in the queue's order; 0 if it never had one, -1 if its lease took it.
         told: The last position that was told; 0 if none.
+        granted_s: When it was granted, on the loop's clock.
     """
 
     ticket: Ticket
@@ -62,6 +64,7 @@ class Stay:
     stage: Stage = Stage.ASKS
     seq: int = 0
     told: int = 0
+    granted_s: float = 0.0
 
 
 class Replica:
@@ -101,12 +104,14 @@ class Replica:
         self._leaving: dict[str, tuple[Ticket, int]] = {}  # with its fence, until Redis confirms
         self._late: dict[str, int] = {}  # grants heard when the lease had run out here
         self._positions: Positions[str] = Positions()
+        self._estimate = Estimate()
         self._uncounted: dict[str, None] = {}  # waiters without a position, in queue order
         # What the last heartbeat said.
         self._peers: list[str] = []
         self._config: dict[str, str] = {}
         self._config_version = -1
         self._cursor = 0
+        self._gone = 0  # of the feed up to there: departures less arrivals before others
         self._layout = -1
         self._is_open = True
         self._told_fence = 0
@@ -132,7 +137,7 @@ class Replica:
         ticket = stay.ticket
         if ticket.id in self._stays:
             raise ValueError(f"ticket {ticket.id!r} is in the gate already")
-        if "\n" in ticket.id + ticket.tenant + ticket.engine:
+        if "\n" in ticket.id + ticket.tenant + ticket.engine + ticket.user:
             raise ValueError(f"a ticket's names must not hold a line break: {ticket!r}")
         self._stays[ticket.id] = stay
         self._enter(stay)
@@ -148,6 +153,8 @@ class Replica:
         if stay.stage is not Stage.ENDED:
             # 0 names whatever Redis made of it: a grant may be on its way.
             held = stay.stage is Stage.HOLDS
+            if held:
+                self._estimate.note(asyncio.get_running_loop().time() - stay.granted_s)
             self._leave(stay.ticket, stay.outcome.result().fence if held else 0)
         stay.stage = Stage.ENDED
 
@@ -209,7 +216,7 @@ class Replica:
             UnlinkedError: The lease ended meanwhile. Permits are lost; the replica has a new id,
                 under which its waiters ask again after the next join.
         """
-        verdict, epoch, moved = reply[0], _int(reply[1]), _int(reply[2])
+        verdict, epoch, moved, gone = reply[0], *map(_int, reply[1:])
         self.watch(now_s)  # a permit past its deadline is lost before it could be claimed
         if verdict == "gone":
             self._start_over()
@@ -227,7 +234,7 @@ class Replica:
         self._leaving.clear()
         self._late.clear()
         self._is_open = not self._claiming
-        self._cursor, self._told_fence, self._layout = moved, 0, -1
+        self._cursor, self._gone, self._told_fence, self._layout = moved, gone, 0, -1
         self._recount()
         for stay in sorted(self._stays.values(), key=_claims_first):
             if stay.stage is Stage.HOLDS and stay.outcome.result().lost.is_set():
@@ -279,8 +286,10 @@ class Replica:
         self._renewed(sent_s)
         self._config = dict(_pairs(config)) or self._config
         self._config_version = _int(version)
-        for seq in feed:
-            self._positions.note(int(seq))
+        for seq in map(int, feed):
+            change = 1 if seq > 0 else -1
+            self._positions.note(abs(seq), change)
+            self._gone += change
         self._cursor = _int(cursor)
         for fence, ticket_id in _pairs(grants):
             self._told_fence = int(fence)
@@ -293,7 +302,8 @@ class Replica:
             self._recount()
         if not more:
             for ticket_id, position in self._positions.due():
-                self._tell(self._stays[ticket_id], position)
+                if position != self._stays[ticket_id].told:
+                    self._tell(self._stays[ticket_id], position)
         return bool(more) or (self._is_open and bool(self._uncounted))
 
     # Inside.
@@ -324,7 +334,10 @@ class Replica:
             fence = stay.outcome.result().fence if stay.stage is Stage.HOLDS else 0
             self._send(
                 "enter",
-                [self.id, self._link, ticket.id, ticket.engine, ticket.tenant, stay.seq, fence],
+                [
+                    *(self.id, self._link, ticket.id, ticket.engine, ticket.tenant, ticket.user),
+                    *(stay.seq, fence),
+                ],
                 lambda reply: self._entered(stay, reply),
             )
 
@@ -345,31 +358,37 @@ class Replica:
                     message = _FULL[str(whose)].format(limit=limit, queue_max=queue_max)
                     stay.outcome.set_exception(QueueFullError(message, retry_after_s=retry_s))
             # A grant may be heard before the reply that says it waits.
-            case ["waits", seq, ordinal, waiting] if stay.stage is not Stage.HOLDS:
-                self._queued(stay, _int(seq), _int(ordinal), _int(waiting))
+            case ["waits", seq, *counts] if stay.stage is not Stage.HOLDS:
+                self._queued(stay, _int(seq), *map(_int, counts))
 
-    def _queued(self, stay: Stay, seq: int, ordinal: int, waiting: int) -> None:
+    def _queued(self, stay: Stay, seq: int, ordinal: int, waiting: int, ahead: int) -> None:
         stay.stage, stay.seq = Stage.WAITS, seq
         self.waiting = waiting
-        if ordinal >= 0 and not self._uncounted:
-            # The feed runs behind the queue: what it has yet to bring is gone already.
-            self._positions.enter(stay.ticket.id, seq, ordinal - self._cursor, stay.told or waiting)
-        elif stay.ticket.id not in self._uncounted:
+        if ordinal >= 0:
+            # The feed runs behind the queue: what it has yet to bring has been counted already.
+            told = stay.told or ahead + 1
+            self._positions.enter(stay.ticket.id, seq, ordinal - self._gone, told)
+        else:
             self._uncounted[stay.ticket.id] = None
-            if ordinal < 0 and len(self._positions):
-                self._recount()
-        self._tell(stay, waiting)
+        if not stay.told:
+            self._tell(stay, ahead + 1 if ahead >= 0 else waiting)
 
     def _counted(self, ticket_id: str, ahead: int) -> None:
         stay = self._stays.get(ticket_id)
         if stay is not None and ticket_id in self._uncounted:
             del self._uncounted[ticket_id]
-            self._tell(stay, self._positions.enter(ticket_id, stay.seq, ahead, stay.told or None))
+            position = self._positions.enter(ticket_id, stay.seq, ahead, stay.told or None)
+            if position != stay.told:
+                self._tell(stay, position)
 
     def _tell(self, stay: Stay, position: int) -> None:
-        if not stay.told or position < stay.told:
-            stay.told = position
-            stay.on_position(position, max(self.waiting, position))
+        stay.told = position
+        eta_s = self._estimate.eta_s(position, self._slots_of(stay.ticket.engine))
+        stay.on_position(Place(position, max(self.waiting, position), eta_s))
+
+    def _slots_of(self, engine: str) -> int:
+        slots = int(self._config.get("slots", 0))
+        return min(slots, int(self._config.get(f"cap:{engine}", slots)))
 
     def _granted(self, ticket_id: str, fence: int) -> None:
         stay = self._stays.get(ticket_id)
@@ -384,6 +403,7 @@ class Replica:
             return
         self._forget_place(stay)
         stay.stage = Stage.HOLDS
+        stay.granted_s = now_s
         waited_s = now_s - stay.asked_s if stay.told else 0.0
         stay.outcome.set_result(Permit(stay.ticket, fence, waited_s=waited_s))
 
@@ -392,7 +412,10 @@ class Replica:
         if self._send is not None:
             self._send(
                 "leave",
-                [self.id, self._link, ticket.id, fence, ticket.engine, ticket.tenant],
+                [
+                    *(self.id, self._link, ticket.id, fence),
+                    *(ticket.engine, ticket.tenant, ticket.user),
+                ],
                 lambda reply: self._left(ticket.id, reply),
             )
 
@@ -415,6 +438,7 @@ class Replica:
 _FULL = {
     "queue": "the queue is full: {limit} of {queue_max} runs wait",
     "tenant": "your share of the queue is full: {limit} of your runs wait",
+    "user": "{limit} of your runs wait already, and the free places are kept for others",
 }
 
 

@@ -10,6 +10,8 @@ for i = 1, #ARGV, 2 do
   put(ARGV[i], ARGV[i + 1] ~= '' and ARGV[i + 1])
   local engine = string.match(ARGV[i], '^cap:(.*)$')
   if engine then refresh_engine(engine) end
+  local tenant = string.match(ARGV[i], '^slots:(.*)$')
+  if tenant then refresh_tenant(tenant) end
 end
 add('config', 1)
 grant(GRANTS_PER_CALL)

@@ -28,10 +28,20 @@ Reason = Literal[
 
 
 class Queued(NamedTuple):
-    """It waits; `position` 1 is next, `waiting` counts all that wait."""
+    """It waits.
+
+    Attributes:
+        position: 1 is next.
+        waiting: All that wait.
+        eta_s: Seconds until it is its turn, as far as can be told; None if nothing can be told yet.
+        overtaken: By how many places it went back since it was last told, because runs of other
+            clients, whose turn comes earlier, were put before it.
+    """
 
     position: int
     waiting: int
+    eta_s: float | None = None
+    overtaken: int = 0
 
 
 class Started(NamedTuple):

@@ -62,9 +62,12 @@ class Principal:
     Attributes:
         client: What tells one client from another, for rates: an address. Never logged.
         tenant: Whose share of slots and queue its runs use; empty for nobody's.
+        user: Whom the gate takes for one client: they take turns. An address, or a socket's number
+            where an address says nothing; empty for nobody. Never logged.
         operator: Whether it may watch and command the server.
     """
 
     client: str
     tenant: str = ""
+    user: str = ""
     operator: bool = False

@@ -101,6 +101,7 @@ class Run:
         "_tasks",
         "_tty",
         "_turn",
+        "_user",
         "_waiting",
         "_wall_timer",
         "admitted",
@@ -125,6 +126,7 @@ class Run:
         self.tenant = principal.tenant
         self._owner = owner_of(principal)
         self._turn: Turn | None = None  # in its workspace, if it has one
+        self._user = principal.user
         self.language = ""
         self.stage: Stage = "queue"
         self.admitted = False
@@ -241,7 +243,7 @@ class Run:
         self, order: Order, lend: Callable[[], AbstractAsyncContextManager[Container]]
     ) -> None:
         host = self._host
-        ticket = Ticket(self.run_id, tenant=self.tenant, engine=host.engine_name)
+        ticket = Ticket(self.run_id, self.tenant, host.engine_name, self._user)
         async with host.gate.admit(ticket, on_position=self._announcer.moved) as permit:
             self.admitted = True
             self._queued_s = permit.waited_s

@@ -6,6 +6,7 @@ runs may use is the gate's and the rate's to say. Must not touch sockets.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hmac
 import ipaddress
@@ -21,6 +22,8 @@ from wsrunner.settings import Settings
 
 HeaderValues = Callable[[str], Sequence[str]]
 """The values of a request's header by its name, in any case; whichever library has read it."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 SHOWN_MAX = 100
 """Characters of a client's own header that a refusal repeats."""
@@ -89,6 +92,7 @@ class Access:
         self._token = settings.token
         self._operator_token = settings.operator_token or settings.token
         self._local = is_loopback(settings.host)
+        self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in settings.proxies)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
         self._listed = frozenset(urlsplit(origin).hostname for origin in self._origins)
 
@@ -103,7 +107,7 @@ class Access:
             UnauthorizedError: See above.
         """
         _check(headers, self._token)
-        return Principal(client)
+        return self._principal(headers, client)
 
     def operator(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks to watch the server, and whether they may command it, too.
@@ -114,7 +118,12 @@ class Access:
             UnauthorizedError: See above.
         """
         _check(headers, self._operator_token)
-        return Principal(client, operator=bool(self._operator_token) or self._local)
+        operator = bool(self._operator_token) or self._local
+        return dataclasses.replace(self._principal(headers, client), operator=operator)
+
+    def _principal(self, headers: HeaderValues, client: str) -> Principal:
+        client = client_of(headers, client, self._proxies)
+        return Principal(client, user=client)
 
     def check_origin(self, headers: HeaderValues) -> None:
         """Let a page connect, if it is one, that is our own or on the list.
@@ -169,18 +178,56 @@ def _host(headers: HeaderValues) -> str:
     return hosts[0] if len(hosts) == 1 else ""
 
 
+def client_of(headers: HeaderValues, peer: str, proxies: Sequence[Network]) -> str:
+    """Return the address of who asks: what our proxies say, and never what a client says itself.
+
+    Each proxy adds the address it was asked from to X-Forwarded-For. So read from its end, an entry
+    is true while what comes behind it is our proxies'.
+
+    Args:
+        headers: Of the request.
+        peer: The address it came from.
+        proxies: Those that are believed.
+    """
+    forwarded = [
+        entry.strip() for value in headers("X-Forwarded-For") for entry in value.split(",")
+    ]
+    client = peer
+    while forwarded and _is_in(client, proxies):
+        client = _bare(forwarded.pop())
+    # What is no address is not worth more than the peer that let it pass.
+    return client if _address(client) else peer
+
+
+def _bare(entry: str) -> str:
+    """Return an address without its port, as some proxies add it."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
+
+
+def _is_in(client: str, networks: Sequence[Network]) -> bool:
+    address = _address(client)
+    return address is not None and any(address in network for network in networks)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # As a socket that listens on IPv6 shows a client that comes by IPv4.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
 @functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches the address."""
     if host == "localhost":
         return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    # As a socket that listens on IPv6 shows a client that comes by IPv4.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    address = _address(host)
+    return address is not None and address.is_loopback
 
 
 def _check(headers: HeaderValues, wanted: str) -> None:

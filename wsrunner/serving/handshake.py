@@ -6,7 +6,9 @@ Owns the sockets' paths and what refuses a handshake; who may do what is `access
 
 from __future__ import annotations
 
+import dataclasses
 import http
+import itertools
 from urllib.parse import unquote, urlsplit
 
 from websockets.asyncio.server import ServerConnection
@@ -18,7 +20,7 @@ from wsrunner.errors import UnknownLanguageError
 from wsrunner.runs.host import Host
 from wsrunner.runs.job import Principal
 from wsrunner.serving import answers
-from wsrunner.serving.access import Access, AccessError
+from wsrunner.serving.access import Access, AccessError, is_loopback
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH, SOCKET_PATHS
 
@@ -34,6 +36,7 @@ class Handshakes:
     def __init__(self, access: Access, host: Host) -> None:
         self._access = access
         self._host = host
+        self._numbers = itertools.count(1)
 
     def check(self, request: Request, client: str) -> Answer | Principal:
         """Return why a WebSocket can't be opened, or whose it is.
@@ -57,7 +60,7 @@ class Handshakes:
         ask = self._access.operator if path == MONITOR_PATH else self._access.user
         try:
             self._access.check_origin(headers)
-            principal = ask(headers, client)
+            principal = self._of_socket(ask(headers, client))
         except AccessError as exc:
             return exc.answer()
         if self._host.draining:
@@ -69,6 +72,12 @@ class Handshakes:
             except UnknownLanguageError as exc:
                 return answers.of_error(exc)
         return principal
+
+    def _of_socket(self, principal: Principal) -> Principal:
+        """Tell apart the sockets of a loopback address: many people's, if a proxy ends here."""
+        if not is_loopback(principal.user):
+            return principal
+        return dataclasses.replace(principal, user=f"{principal.user}#{next(self._numbers)}")
 
 
 def response_of(answer: Answer) -> Response:

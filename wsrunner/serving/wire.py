@@ -165,8 +165,8 @@ class Wording:
                 return output_message(event, self.id, self._outputs)
             case File() | LeftOut():
                 return file_message(event, self.id)
-            case Queued(position, waiting):
-                return protocol.Queued(id=self.id, run=run_id, position=position, waiting=waiting)
+            case Queued():
+                return queued_message(event, self.id, run_id)
             case Started():
                 return started_message(event, self.id, run_id)
             case Waiting():
@@ -199,11 +199,23 @@ def kept_message(item: Item, id: str | UnsetType, run_id: str) -> protocol.Serve
             message = protocol.Gap(
                 id=id, run=run_id, next=following, before_bytes=before, missed_bytes=missed
             )
-        case Queued(position, waiting):
-            message = protocol.Queued(id=id, run=run_id, position=position, waiting=waiting)
+        case Queued():
+            message = queued_message(item, id, run_id)
         case Drained(taken_bytes):
             message = protocol.Drained(id=id, bytes=taken_bytes)
     return message
+
+
+def queued_message(event: Queued, id: str | UnsetType, run_id: str) -> protocol.Queued:  # noqa: A002
+    """Return the message that tells of a place in the queue."""
+    return protocol.Queued(
+        id=id,
+        run=run_id,
+        position=event.position,
+        waiting=event.waiting,
+        eta_s=UNSET if event.eta_s is None else round(event.eta_s, 1),
+        overtaken=event.overtaken or UNSET,
+    )
 
 
 def milliseconds(seconds: float) -> float:
