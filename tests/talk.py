@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import json
+from itertools import pairwise
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -91,7 +92,9 @@ class Outcome:
         assert (self.code is not None) == (self.reason == "exited")
         assert (self.signal is not None) == (self.reason == "signaled")
         assert self.truncated == (self.reason == "output_limit")
-        assert self.positions == sorted(self.positions, reverse=True)
+        for before, after in pairwise(e for e in self.events if e["type"] == "queued"):
+            rise = max(after["position"] - before["position"], 0)
+            assert after.get("overtaken", 0) == rise
         return self
 
 

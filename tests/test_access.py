@@ -91,3 +91,27 @@ def test_a_token_s_client_is_the_forwarded_one():
     access = Access(Settings(proxies=("10.0.0.0/8",)))
     principal = access.user(headers(X_Forwarded_For="203.0.113.9"), "10.0.0.1")
     assert principal == Principal("203.0.113.9", user="203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "owns"),
+    [
+        (Principal("a", user="a"), Principal("a", user="a"), True),
+        (Principal("a", user="a"), Principal("b", user="b"), False),
+        (Principal("a"), Principal("a"), False),  # nobody is nobody's
+        (Principal("a", operator=True), Principal("b", "school", user="b"), True),
+        (Principal("a", "school"), Principal("b", "school", subject="eve"), True),
+        (Principal("a", "school", subject="eve"), Principal("b", "school", subject="eve"), True),
+        (Principal("a", "school", subject="bob"), Principal("b", "school", subject="eve"), False),
+        (Principal("a", "school", subject="bob"), Principal("b", "school"), False),
+        (Principal("a", "school"), Principal("b", "shop"), False),
+        (Principal("a", user="a"), Principal("a", "school", user="a"), False),
+    ],
+)
+def test_who_owns_what_is_anothers(one, other, owns):
+    assert one.owns(other) is owns
+
+
+def test_an_access_token_makes_no_operator():
+    access = Access(Settings(host="127.0.0.1", token="secret"))
+    assert access.operator(headers(X_Access_Token="secret"), "127.0.0.1").operator is False

@@ -10,6 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.talk import PATIENCE_S
 from wsrunner.runs.events import Exit
+from wsrunner.runs.job import Principal
 from wsrunner.serving.monitor import MINUTES_KEPT, Monitor
 
 
@@ -48,10 +49,29 @@ async def test_an_open_server_s_monitor_only_shows(start_server):
     server = start_server(host="0.0.0.0", open=True)
     async with follow(server) as connection:
         slots = (await hear(connection, "state"))["slots"]
-        for command in ('{"type":"slots","slots":77}', '{"type":"cancel","run":"x"}'):
-            await connection.send(command)
-            assert (await hear(connection, "error"))["code"] == "not_allowed"
+        await connection.send('{"type":"slots","slots":77}')
+        assert (await hear(connection, "error"))["code"] == "not_allowed"
+        await connection.send('{"type":"cancel","run":"x"}')
+        assert (await hear(connection, "error"))["code"] == "no_such_run"
         assert (await hear(connection, "state"))["slots"] == slots
+
+
+async def test_who_is_no_operator_neither_sees_nor_ends_what_is_anothers(start_server):
+    server = start_server(token="client")
+    async with (
+        server.talk(additional_headers={"X-Access-Token": "client"}) as talk,
+        follow(server, "client") as connection,
+    ):
+        await talk.say("run", language="python", code="print(input())")
+        run = (await talk.hear_started())["run"]
+        assert (await hear(connection, "state"))["live"] == []
+        await connection.send(json.dumps({"type": "cancel", "run": run}))
+        assert (await hear(connection, "error"))["code"] == "no_such_run"
+        await talk.say("stdin", data="still here\n")
+        await talk.hear_output("still here")
+        assert (await talk.finish()).reason == "exited"
+        state = await hear(connection, "state")
+        assert (state["live"], sum(minute["runs"] for minute in state["minutes"])) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +112,12 @@ def test_minutes_are_summed_up_and_the_last_hour_is_whole(monkeypatch):
     for minute in range(70):
         now[0] = 1_000_020.0 + 60 * minute
         for queued_ms in range(minute):
-            run = SimpleNamespace(run_id="r", language="python", first_output_s=minute / 1e3)
+            run = SimpleNamespace(
+                run_id="r",
+                language="python",
+                first_output_s=minute / 1e3,
+                principal=Principal("127.0.0.1"),
+            )
             monitor.ended(run, ended(queued_ms / 1e3))
     minutes = monitor._minutes(now[0])
     assert [minute.runs for minute in minutes] == list(range(10, 70))

@@ -69,8 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     operator_token: Annotated[
         Token,
         Meta(
-            description="Access token of the monitor, of the same characters; that of clients if "
-            "empty. Options show in the list of processes."
+            description="Access token of operators, of the same characters: for the monitor, which "
+            "shows others what is their own. Options show in the list of processes."
         ),
     ] = ""
     operator_token_file: Annotated[

@@ -56,6 +56,29 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a tenant, or one of its users, may have; 0 sets no limit.
+
+    Attributes:
+        languages: Ids of the languages that may be run; none for all.
+        limits: The most that a run may ask for, below the server's own; None for those.
+        runs_per_minute: Runs the tenant may start a minute, on this server.
+        sockets: WebSockets and HTTP runs the tenant may have open on this server.
+        kept_runs: Kept runs the tenant may have on this server.
+        workspaces: Workspaces the tenant may have.
+        rooms: Rooms the tenant may have.
+    """
+
+    languages: frozenset[str] = frozenset()
+    limits: Limits = Limits()
+    runs_per_minute: int = 0
+    sockets: int = 0
+    kept_runs: int = 0
+    workspaces: int = 0
+    rooms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks: made from a request by `serving.access`, carried to ticket, rate and log.
 
@@ -65,9 +88,32 @@ class Principal:
         user: Whom the gate takes for one client: they take turns. An address, or a socket's number
             where an address says nothing; empty for nobody. Never logged.
         operator: Whether it may watch and command the server.
+        subject: Which of the tenant's users it is, as the tenant says; empty for the tenant itself,
+            or where there are no tenants. Never logged.
+        may: What it may have.
+        room: The only room that it may enter; empty for any.
+        drives: Whether it may start and drive runs; else it may only watch.
     """
 
     client: str
     tenant: str = ""
     user: str = ""
     operator: bool = False
+    subject: str = ""
+    may: Allowance = Allowance()
+    room: str = ""
+    drives: bool = True
+
+    def owns(self, other: Principal) -> bool:
+        """Whether what is another's is this one's, too: to see it, and to end it.
+
+        A tenant's own token owns all that its users have; a user owns what has the same name. Where
+        there are no tenants, a client owns what comes from its address, or its socket.
+        """
+        if self.operator:
+            return True
+        if self.tenant != other.tenant:
+            return False
+        if self.tenant:
+            return self.subject in {"", other.subject}
+        return self.user == other.user != ""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from wsrunner.errors import WsrunnerError
 from wsrunner.runs.events import Exit, Stage
+from wsrunner.runs.job import Principal
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ class Facts(Protocol):
     """What an observer may know of a run: never its code, input or output."""
 
     run_id: str
-    tenant: str
+    principal: Principal
     language: str
     stage: Stage
 
@@ -46,7 +47,8 @@ class RunLog(Observer):
 
     def accepted(self, run: Facts) -> None:
         """See `Observer`."""
-        whose = f" for tenant {run.tenant}" if run.tenant else ""
+        tenant = run.principal.tenant
+        whose = f" for tenant {tenant}" if tenant else ""
         log.info("run %s: %s%s", run.run_id, run.language, whose)
 
     def ended(self, run: Facts, event: Exit) -> None:

@@ -72,7 +72,7 @@ class Run:
 
     Attributes:
         run_id: The server's name for it.
-        tenant: Whose it is.
+        principal: Whose it is.
         language: The catalogue's id, once it has been looked up.
         stage: Where it is.
         admitted: Whether it has a slot, or had.
@@ -101,16 +101,15 @@ class Run:
         "_tasks",
         "_tty",
         "_turn",
-        "_user",
         "_waiting",
         "_wall_timer",
         "admitted",
         "delivery",
         "input",
         "language",
+        "principal",
         "run_id",
         "stage",
-        "tenant",
     )
 
     def __init__(
@@ -123,10 +122,8 @@ class Run:
         run_id: str | None = None,
     ) -> None:
         self.run_id = run_id or new_run_id()
-        self.tenant = principal.tenant
-        self._owner = owner_of(principal)
+        self.principal = principal
         self._turn: Turn | None = None  # in its workspace, if it has one
-        self._user = principal.user
         self.language = ""
         self.stage: Stage = "queue"
         self.admitted = False
@@ -235,7 +232,8 @@ class Run:
             await self._with_slot(order, lend)
             return
         # First the turn, then the slot: who waits for another run holds none.
-        async with self._host.workspaces.turn(self._owner, order.workspace, order.box) as turn:
+        owner = owner_of(self.principal)
+        async with self._host.workspaces.turn(owner, order.workspace, order.box) as turn:
             self._turn = turn
             await self._with_slot(order, turn.lease)
 
@@ -243,7 +241,8 @@ class Run:
         self, order: Order, lend: Callable[[], AbstractAsyncContextManager[Container]]
     ) -> None:
         host = self._host
-        ticket = Ticket(self.run_id, self.tenant, host.engine_name, self._user)
+        whose = self.principal
+        ticket = Ticket(self.run_id, whose.tenant, host.engine_name, whose.user)
         async with host.gate.admit(ticket, on_position=self._announcer.moved) as permit:
             self.admitted = True
             self._queued_s = permit.waited_s

@@ -90,7 +90,7 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.token
-        self._operator_token = settings.operator_token or settings.token
+        self._operator_token = settings.operator_token
         self._local = is_loopback(settings.host)
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in settings.proxies)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origin)
@@ -112,13 +112,14 @@ class Access:
     def operator(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks to watch the server, and whether they may command it, too.
 
-        Nobody commands a server that is open to everybody: nobody there is known to be an operator.
+        Operators are who has the operator token; without any token, who is on this machine. Where
+        there is no operator token, others may watch what is their own.
 
         Raises:
             UnauthorizedError: See above.
         """
-        _check(headers, self._operator_token)
-        operator = bool(self._operator_token) or self._local
+        _check(headers, self._operator_token or self._token)
+        operator = bool(self._operator_token) or (self._local and not self._token)
         return dataclasses.replace(self._principal(headers, client), operator=operator)
 
     def _principal(self, headers: HeaderValues, client: str) -> Principal:

@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -27,6 +28,7 @@ from wsrunner.runs.events import Exit
 from wsrunner.runs.job import Principal
 from wsrunner.runs.observers import Facts, Observer
 from wsrunner.runs.registry import Registry
+from wsrunner.runs.run import Run
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.wire import milliseconds
 
@@ -138,12 +140,12 @@ class Monitor(Observer):
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._host = registry.host
-        self._recent: deque[EndedRun] = deque(maxlen=RUNS_KEPT)
+        self._recent: deque[_Owned] = deque(maxlen=RUNS_KEPT)
         # Minutes that are over, and the one that is not: its beginning, its runs.
         self._past: deque[Minute] = deque(maxlen=MINUTES_KEPT)
         self._minute = 0
         self._runs: list[EndedRun] = []
-        self._followers: set[asyncio.Queue[EndedRun]] = set()
+        self._followers: set[asyncio.Queue[_Owned]] = set()
         registry.host.observers.append(self)
 
     def ended(self, run: Facts, event: Exit) -> None:
@@ -161,16 +163,22 @@ class Monitor(Observer):
             wall_ms=milliseconds(event.wall_s),
             first_output_ms=None if first_s is None else milliseconds(first_s),
         )
-        self._recent.append(ended)
+        owned = _Owned(run.principal, ended)
+        self._recent.append(owned)
         self._turn_minute(ended.at)
         self._runs.append(ended)
         for queue in self._followers:
             # A follower that is behind sees the run in the next state.
             with contextlib.suppress(asyncio.QueueFull):
-                queue.put_nowait(ended)
+                queue.put_nowait(owned)
 
-    async def state(self, *, recent: bool) -> State:
-        """Return everything at this moment, with the last runs if asked for."""
+    async def state(self, principal: Principal, *, recent: bool) -> State:
+        """Return everything at this moment, with the last runs if asked for.
+
+        Args:
+            principal: Who watches: of runs only the own ones are shown, but to operators.
+            recent: Whether to add the last runs that ended.
+        """
         host, pool, error, gate = self._host, self._host.pool, None, None
         try:
             await host.engine.ping()
@@ -198,12 +206,16 @@ class Monitor(Observer):
             draining=host.draining,
             live=[
                 LiveRun(run=run.run_id, language=run.language, stage=run.stage, age_s=run.age_s())
-                for run in list(self._registry.live.values())[:RUNS_KEPT]
+                for run in self._own_runs(principal)
             ],
             minutes=self._minutes(now),
             error=error,
-            recent=list(self._recent) if recent else UNSET,
+            recent=_owned_by(principal, self._recent) if recent else UNSET,
         )
+
+    def _own_runs(self, principal: Principal) -> list[Run]:
+        live = self._registry.live.values()
+        return [run for run in live if principal.owns(run.principal)][:RUNS_KEPT]
 
     def _turn_minute(self, now: float) -> None:
         """Sum up the minute that is over, if it is: its runs need not be kept."""
@@ -224,11 +236,11 @@ class Monitor(Observer):
         ]
 
     async def converse(self, connection: ServerConnection, principal: Principal) -> None:
-        """Serve one socket until it closes; only an operator's commands are carried out."""
+        """Serve one socket until it closes; who is no operator may only end runs of their own."""
         outlet = Outlet(connection, self._host.settings.slow_client_s)
-        queue: asyncio.Queue[EndedRun] = asyncio.Queue(RUNS_KEPT)
+        queue: asyncio.Queue[_Owned] = asyncio.Queue(RUNS_KEPT)
         self._followers.add(queue)
-        feed = asyncio.create_task(self._feed(outlet, queue))
+        feed = asyncio.create_task(self._feed(outlet, queue, principal))
         try:
             async for message in connection:
                 try:
@@ -243,16 +255,20 @@ class Monitor(Observer):
             with contextlib.suppress(asyncio.CancelledError, ReaderGoneError):
                 await feed
 
-    async def _feed(self, outlet: Outlet, queue: asyncio.Queue[EndedRun]) -> None:
+    async def _feed(
+        self, outlet: Outlet, queue: asyncio.Queue[_Owned], principal: Principal
+    ) -> None:
         first = True
         while True:
-            await outlet.send(_encoder.encode(await self.state(recent=first)), text=True)
+            state = await self.state(principal, recent=first)
+            await outlet.send(_encoder.encode(state), text=True)
             first = False
             deadline = time.monotonic() + EVERY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     while time.monotonic() < deadline:
-                        await outlet.send(_encoder.encode(await queue.get()), text=True)
+                        for run in _owned_by(principal, [await queue.get()]):
+                            await outlet.send(_encoder.encode(run), text=True)
 
     async def _obey(self, message: str | bytes, principal: Principal) -> None:
         """Carry out an operator's command.
@@ -265,19 +281,32 @@ class Monitor(Observer):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             reason = str(exc)[: protocol.QUOTED_MAX]
             raise BadMessageError(f"not a command of the monitor: {reason}", path="$") from exc
-        if not principal.operator:
-            raise NotAllowedError(
-                "this server is open to everybody, so the monitor only shows; its operator can set "
-                "--operator-token"
-            )
         match command:
             case CancelRun(run=run_id):
                 run = self._registry.live.get(run_id)
-                if run is None:
-                    raise NoSuchRunError(f"no run {run_id!r} is live on this replica", path="$.run")
+                # What is another's is as if it were not there: ids are nobody else's business.
+                if run is None or not principal.owns(run.principal):
+                    raise NoSuchRunError(
+                        f"no run {run_id!r} that is yours is live on this replica", path="$.run"
+                    )
                 run.end("cancelled")
             case SetSlots(slots=slots):
+                if not principal.operator:
+                    raise NotAllowedError(
+                        "only an operator sets the slots: who has the token of --operator-token"
+                    )
                 await self._host.gate.resize(slots)
+
+
+class _Owned(NamedTuple):
+    """A run that has ended, and whose it was."""
+
+    principal: Principal
+    run: EndedRun
+
+
+def _owned_by(principal: Principal, runs: Iterable[_Owned]) -> list[EndedRun]:
+    return [owned.run for owned in runs if principal.owns(owned.principal)]
 
 
 def _summary(at: int, runs: list[EndedRun]) -> Minute:
