@@ -1,10 +1,12 @@
 """From headers to a principal: pure."""
 
+import asyncio
 from ipaddress import ip_network
 
 import pytest
 from websockets.datastructures import Headers
 
+from wsrunner import languages
 from wsrunner.runs.job import Principal
 from wsrunner.serving.access import (
     Access,
@@ -13,7 +15,12 @@ from wsrunner.serving.access import (
     UnauthorizedError,
     client_of,
 )
+from wsrunner.serving.tenancy import Tenancy
 from wsrunner.settings import Settings
+
+
+def access_of(settings):
+    return Access(settings, Tenancy(settings.tenants, languages.load(), asyncio.Event()))
 
 
 def headers(**given):
@@ -21,7 +28,7 @@ def headers(**given):
 
 
 def test_without_a_token_everybody_is_a_user_and_on_loopback_an_operator():
-    access = Access(Settings(host="127.0.0.1"))
+    access = access_of(Settings(host="127.0.0.1"))
     assert access.user(headers(), "10.0.0.1") == Principal("10.0.0.1", user="10.0.0.1")
     assert access.operator(headers(), "10.0.0.1") == Principal(
         "10.0.0.1", user="10.0.0.1", operator=True
@@ -29,7 +36,7 @@ def test_without_a_token_everybody_is_a_user_and_on_loopback_an_operator():
 
 
 def test_a_server_that_is_open_to_everybody_has_no_operators():
-    access = Access(Settings(host="0.0.0.0", open=True))
+    access = access_of(Settings(host="0.0.0.0", open=True))
     assert access.operator(headers(), "10.0.0.1").operator is False
 
 
@@ -42,7 +49,7 @@ def test_a_server_that_is_open_to_everybody_has_no_operators():
     ],
 )
 def test_a_token_comes_in_three_ways_and_none_is_the_operator_s(given):
-    access = Access(Settings(token="secret", operator_token="master"))
+    access = access_of(Settings(token="secret", operator_token="master"))
     assert access.user(headers(**given), "10.0.0.1") == Principal("10.0.0.1", user="10.0.0.1")
     with pytest.raises(UnauthorizedError):
         access.operator(headers(**given), "a")
@@ -53,7 +60,7 @@ def test_a_token_comes_in_three_ways_and_none_is_the_operator_s(given):
 
 
 def test_foreign_pages_and_names_are_refused_on_loopback():
-    access = Access(Settings(host="127.0.0.1", origin=("https://ide.example",)))
+    access = access_of(Settings(host="127.0.0.1", origin=("https://ide.example",)))
     own = headers(Host="localhost:8001", Origin="http://localhost:8001")
     listed = headers(Host="localhost:8001", Origin="https://ide.example")
     for fine in (own, listed, headers()):
@@ -88,7 +95,7 @@ def test_a_forwarded_address_counts_from_our_proxies_alone(peer, forwarded, clie
 
 
 def test_a_token_s_client_is_the_forwarded_one():
-    access = Access(Settings(proxies=("10.0.0.0/8",)))
+    access = access_of(Settings(proxies=("10.0.0.0/8",)))
     principal = access.user(headers(X_Forwarded_For="203.0.113.9"), "10.0.0.1")
     assert principal == Principal("203.0.113.9", user="203.0.113.9")
 
@@ -113,5 +120,5 @@ def test_who_owns_what_is_anothers(one, other, owns):
 
 
 def test_an_access_token_makes_no_operator():
-    access = Access(Settings(host="127.0.0.1", token="secret"))
+    access = access_of(Settings(host="127.0.0.1", token="secret"))
     assert access.operator(headers(X_Access_Token="secret"), "127.0.0.1").operator is False

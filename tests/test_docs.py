@@ -15,6 +15,7 @@ from wsrunner import settings
 from wsrunner.errors import IdBusyError
 from wsrunner.gates.base import GateState
 from wsrunner.runs.events import Exit
+from wsrunner.runs.job import Principal
 from wsrunner.serving import monitor
 from wsrunner.serving.metrics import Metrics
 
@@ -58,6 +59,7 @@ LAYERS = [
     {"engines.dialogue", "engines.late", "gates"},
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base", "gates.turns", "gates.estimate", "images.contents"},
+    {"tenants"},
     {"languages", "java", "settings", "protocol", "address", "late"},
     {"errors", "units", "names"},
 ]
@@ -116,7 +118,7 @@ def test_metrics_md_lists_what_metrics_show():
         seq=1, stage="run", reason="exited", code=0, signal=None, queued_s=0, wall_s=0,
         cpu_s=None, memory_bytes=None, output_bytes=0, truncated=False,
     )  # fmt: skip
-    metrics.ended(SimpleNamespace(language="python"), exited)
+    metrics.ended(SimpleNamespace(language="python", principal=Principal("", "school")), exited)
     metrics.refused(IdBusyError(""))
     gate = GateState(slots=1, held=0, waiting=0, queue_max=1)
     shown = metrics.render(

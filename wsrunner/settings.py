@@ -81,6 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[Origin, ...],
         Meta(description="Further web origins that may connect, such as https://ide.example."),
     ] = ()
+    tenants: Annotated[
+        str,
+        Meta(
+            description="TOML file of tenants: who may use the server, and how much of it. It is "
+            "read again when it changes, and on SIGHUP."
+        ),
+    ] = ""
     proxies: Annotated[
         tuple[str, ...],
         Meta(

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from wsrunner import __version__, settings
-from wsrunner.commands import attach, images, mcp, operate, run
+from wsrunner.commands import attach, images, mcp, operate, run, token
 from wsrunner.errors import SetupError
 
 
@@ -86,6 +86,7 @@ for command in (
     images.setup_command,
     operate.monitor_command,
     operate.slots_group,
+    token.token_group,
     mcp.mcp_command,
 ):
     main.add_command(command)

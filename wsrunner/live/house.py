@@ -121,7 +121,7 @@ class House:
             await asyncio.wait([self._beginning[hashed]])
         begun = self._onces.get(hashed, "")
         if not begun:
-            self._check_room()
+            self._check_room(principal)
             record = Record(
                 run_id=new_run_id(),
                 drive=new_key(),
@@ -231,8 +231,19 @@ class House:
             )
             self._refuse(error)
 
-    def _check_room(self) -> None:
-        settings = self._settings
+    def _check_room(self, principal: Principal) -> None:
+        settings, most = self._settings, principal.may.kept_runs
+        of_tenant = sum(
+            kept.run.principal.tenant == principal.tenant for kept in self.kept.values()
+        )
+        if most and of_tenant >= most:
+            self._refuse(
+                KeptFullError(
+                    f"{of_tenant} runs of tenant {principal.tenant} are kept; its limit is {most} "
+                    "runs",
+                    retry_after_s=settings.journal_s,
+                )
+            )
         count = len(self.kept) + self._claiming
         if count >= settings.kept_max:
             self._refuse(

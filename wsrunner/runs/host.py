@@ -6,14 +6,14 @@ Owns the queue's memory and the observers; the rest is lent. Must not import web
 from __future__ import annotations
 
 from wsrunner.engines.base import Engine
-from wsrunner.errors import DrainingError, WsrunnerError
+from wsrunner.errors import DrainingError, NotAllowedError, WsrunnerError
 from wsrunner.gates.base import Gate
 from wsrunner.languages import Catalogue
 from wsrunner.runs.events import Exit
-from wsrunner.runs.job import Job
+from wsrunner.runs.job import Allowance, Job
 from wsrunner.runs.memory import QueueMemory
 from wsrunner.runs.observers import Facts, Observer, RunLog
-from wsrunner.runs.order import Order, make_order
+from wsrunner.runs.order import Order, lowered, make_order
 from wsrunner.runs.pool import Pool
 from wsrunner.runs.workspaces import Workspaces
 from wsrunner.settings import Settings
@@ -63,19 +63,30 @@ class Host:
         self.starting = True
         self.draining = False
 
-    async def order(self, job: Job) -> Order:
+    async def order(self, job: Job, may: Allowance) -> Order:
         """Check a job against the catalogue, the limits and the images that are there.
 
+        Args:
+            job: What is to be run.
+            may: What its sender may have.
+
         Raises:
-            DrainingError, UnknownLanguageError, LimitOutOfRangeError, ImageMissingError,
-            EngineUnavailableError, BadMessageError: It can't be accepted.
+            NotAllowedError, DrainingError, UnknownLanguageError, LimitOutOfRangeError,
+            ImageMissingError, EngineUnavailableError, BadMessageError: It can't be accepted.
         """
         if self.draining:
             raise DrainingError(
                 "the server is stopping and takes no new runs", retry_after_s=DRAIN_RETRY_S
             )
         present = await self.engine.images()
-        return make_order(job, catalogue=self.catalogue, settings=self.settings, present=present)
+        language = self.catalogue.find(job.language)
+        if may.languages and language.id not in may.languages:
+            shown = ", ".join(sorted(may.languages))
+            raise NotAllowedError(
+                f"you may not run {language.id}; you may run {shown}", path="$.language"
+            )
+        settings = lowered(self.settings, may.limits)
+        return make_order(job, catalogue=self.catalogue, settings=settings, present=present)
 
     def tell_accepted(self, run: Facts) -> None:
         """Tell the observers of a run that has been checked."""

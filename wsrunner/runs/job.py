@@ -62,6 +62,7 @@ class Allowance:
     Attributes:
         languages: Ids of the languages that may be run; none for all.
         limits: The most that a run may ask for, below the server's own; None for those.
+        origins: Of the tenant's own pages, besides the server's.
         runs_per_minute: Runs the tenant may start a minute, on this server.
         sockets: WebSockets and HTTP runs the tenant may have open on this server.
         kept_runs: Kept runs the tenant may have on this server.
@@ -71,6 +72,7 @@ class Allowance:
 
     languages: frozenset[str] = frozenset()
     limits: Limits = Limits()
+    origins: frozenset[str] = frozenset()
     runs_per_minute: int = 0
     sockets: int = 0
     kept_runs: int = 0

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from wsrunner.engines.base import Ahead, Box, Plan
 from wsrunner.errors import ImageMissingError, LimitOutOfRangeError, SpaceUnfitError
 from wsrunner.languages import Catalogue, Language
@@ -133,6 +135,16 @@ class _Limits:
             disk_bytes=self.disk_bytes,
             ahead=ahead,
         )
+
+
+def lowered(settings: Settings, most: Limits) -> Settings:
+    """Return the server's settings with limits that are no higher than these."""
+    lower = {
+        name: value
+        for name in Limits.__slots__
+        if (value := getattr(most, name)) is not None and value < getattr(settings, name)
+    }
+    return msgspec.structs.replace(settings, **lower) if lower else settings
 
 
 def _limits(asked: Limits, settings: Settings) -> _Limits:

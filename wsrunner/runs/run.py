@@ -218,7 +218,7 @@ class Run:
     async def _ordered(self) -> Order:
         """Have the job checked, and count what it keeps while it waits."""
         assert self._job is not None
-        order = await self._host.order(self._job)
+        order = await self._host.order(self._job, self.principal.may)
         self._job = None  # it may wait for long, and the order holds all of it
         self.language = order.language
         self._held.take(order.size_bytes())

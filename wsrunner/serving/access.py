@@ -15,10 +15,12 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from wsrunner import protocol
-from wsrunner.runs.job import Principal
+from wsrunner.runs.job import Allowance, Limits, Principal
 from wsrunner.serving import answers
 from wsrunner.serving.answers import Answer
+from wsrunner.serving.tenancy import Tenancy
 from wsrunner.settings import Settings
+from wsrunner.tenants import Tenant
 
 HeaderValues = Callable[[str], Sequence[str]]
 """The values of a request's header by its name, in any case; whichever library has read it."""
@@ -67,6 +69,13 @@ class UnauthorizedError(AccessError):
         return answer
 
 
+class OperatorsOnlyError(AccessError):
+    """What only operators may see where there are tenants."""
+
+    status = 403
+    code = "not_allowed"
+
+
 class OriginError(AccessError):
     """A foreign page."""
 
@@ -82,13 +91,16 @@ class HostError(AccessError):
 
 
 class Access:
-    """Says who is asking, by the server's tokens and origins.
+    """Says who is asking, by the server's tokens and origins, and by those of its tenants.
 
     Args:
         settings: Tokens, origins and address.
+        tenancy: The tenants.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tenancy: Tenancy) -> None:
+        self._tenancy = tenancy
+        self._needs_token = bool(settings.token or settings.tenants)
         self._token = settings.token
         self._operator_token = settings.operator_token
         self._local = is_loopback(settings.host)
@@ -106,25 +118,73 @@ class Access:
         Raises:
             UnauthorizedError: See above.
         """
-        _check(headers, self._token)
-        return self._principal(headers, client)
+        tokens = list(_tokens(headers))
+        client = client_of(headers, client, self._proxies)
+        if not self._needs_token or _is_among(tokens, self._token):
+            return Principal(client, user=client)
+        principal = self._of_tenant(tokens, client)
+        if principal is None:
+            raise UnauthorizedError
+        self._check_tenant_origin(headers, principal)
+        return principal
+
+    def watcher(self, headers: HeaderValues, client: str) -> Principal:
+        """Return who asks for figures that are of all tenants.
+
+        Raises:
+            UnauthorizedError, OriginError: See `user`.
+            OperatorsOnlyError: It is a tenant, and no operator.
+        """
+        if self._tenancy.now and _is_among(list(_tokens(headers)), self._operator_token):
+            return self.operator(headers, client)
+        principal = self.user(headers, client)
+        if principal.tenant and not principal.operator:
+            raise OperatorsOnlyError("the figures are of all tenants, and for operators alone")
+        return principal
 
     def operator(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks to watch the server, and whether they may command it, too.
 
-        Operators are who has the operator token; without any token, who is on this machine. Where
-        there is no operator token, others may watch what is their own.
+        Operators are who has the operator token, or that of a tenant of operators; without any
+        token, who is on this machine. Where there is no operator token, others may watch what is
+        their own, and with tenants always.
 
         Raises:
             UnauthorizedError: See above.
+            OriginError: A tenant's page is another's.
         """
-        _check(headers, self._operator_token or self._token)
-        operator = bool(self._operator_token) or (self._local and not self._token)
-        return dataclasses.replace(self._principal(headers, client), operator=operator)
+        tokens = list(_tokens(headers))
+        address = client_of(headers, client, self._proxies)
+        if _is_among(tokens, self._operator_token):
+            return Principal(address, user=address, operator=True)
+        if self._operator_token and not self._of_tenant(tokens, address):
+            raise UnauthorizedError
+        principal = self.user(headers, client)
+        if not self._needs_token:
+            return dataclasses.replace(principal, operator=self._local)
+        return principal
 
-    def _principal(self, headers: HeaderValues, client: str) -> Principal:
-        client = client_of(headers, client, self._proxies)
-        return Principal(client, user=client)
+    def _of_tenant(self, tokens: Sequence[str], client: str) -> Principal | None:
+        """Return the tenant whose token is among those given."""
+        for token in tokens:
+            tenant = self._tenancy.now.of_token(token)
+            if tenant is not None:
+                return Principal(
+                    client, tenant.name, client, tenant.operator, may=allowance_of(tenant)
+                )
+        return None
+
+    def _check_tenant_origin(self, headers: HeaderValues, principal: Principal) -> None:
+        """Keep a page that is one tenant's from using another's token.
+
+        Raises:
+            OriginError: It is.
+        """
+        origins = headers("Origin")
+        if not origins or origins[0].rstrip("/").lower() in principal.may.origins:
+            return
+        if not self._is_ours(origins, _host(headers).lower(), self._origins):
+            raise OriginError(f"the origin {origins[0][:SHOWN_MAX]!r} is not this tenant's")
 
     def check_origin(self, headers: HeaderValues) -> None:
         """Let a page connect, if it is one, that is our own or on the list.
@@ -136,14 +196,15 @@ class Access:
             OriginError: It is a foreign one.
         """
         origins = headers("Origin")
-        if not origins or self._is_ours(origins, _host(headers).lower()):
+        listed = self._origins | self._tenancy.now.origins
+        if not origins or self._is_ours(origins, _host(headers).lower(), listed):
             return
         shown = origins[0][:SHOWN_MAX]
         raise OriginError(f"the origin {shown!r} is not allowed; see --origin")
 
-    def _is_ours(self, origins: Sequence[str], host: str) -> bool:
+    def _is_ours(self, origins: Sequence[str], host: str, listed: frozenset[str]) -> bool:
         origin = origins[0].rstrip("/").lower()
-        if len(origins) > 1 or origin in self._origins:
+        if len(origins) > 1 or origin in listed:
             return len(origins) == 1
         try:
             own = urlsplit(origin).netloc == host and host != ""
@@ -162,7 +223,7 @@ class Access:
             HostError: It can't.
         """
         host = _host(headers)
-        if not headers("Host") or self._token or not self._local:
+        if not headers("Host") or self._needs_token or not self._local:
             return
         try:
             name = urlsplit(f"//{host.lower()}").hostname or ""
@@ -231,20 +292,33 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
-def _check(headers: HeaderValues, wanted: str) -> None:
-    """Compare in constant time.
+def allowance_of(tenant: Tenant) -> Allowance:
+    """Return what a tenant may have."""
+    limits = tenant.limits
+    return Allowance(
+        languages=frozenset(tenant.languages),
+        limits=Limits(
+            wall_s=limits.wall_s,
+            cpu_s=limits.cpu_s,
+            memory_mb=limits.memory_mb,
+            output_kb=limits.output_kb,
+            pids=limits.pids,
+        ),
+        origins=frozenset(origin.rstrip("/").lower() for origin in tenant.origins),
+        runs_per_minute=tenant.runs_per_minute,
+        sockets=tenant.sockets,
+        kept_runs=tenant.kept_runs,
+        workspaces=tenant.workspaces,
+        rooms=tenant.rooms,
+    )
 
-    Raises:
-        UnauthorizedError: None of the tokens is the one that is wanted, if one is.
-    """
+
+def _is_among(tokens: Sequence[str], wanted: str) -> bool:
+    """Whether the token that is wanted, if one is, is among those given; in constant time."""
     expected = wanted.encode()
     # Bytes that are no UTF-8 come as lone surrogates.
-    given = (
-        hmac.compare_digest(token.encode(errors="surrogateescape"), expected)
-        for token in _tokens(headers)
-    )
-    if wanted and not any(given):
-        raise UnauthorizedError
+    given = [token.encode(errors="surrogateescape") for token in tokens]
+    return bool(wanted) and any(hmac.compare_digest(token, expected) for token in given)
 
 
 def _tokens(headers: HeaderValues) -> Iterable[str]:

@@ -153,7 +153,7 @@ class JsonSession:
                 f"{RUNS_PER_SOCKET_MAX} runs"
             )
         if isinstance(request, RunRequest):
-            self._rate.take(self._principal.client)
+            self._rate.admit(self._principal)
 
     def forget(self, reader: RunReader | Guest) -> None:
         """Let the client use the id again."""

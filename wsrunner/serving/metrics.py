@@ -56,6 +56,8 @@ class Metrics(Observer):
         self.house: House | None = None
         self._runs: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
+        self._tenant_runs: Counter[tuple[str, str]] = Counter()
+        self._tenant_wall_s: Counter[tuple[str]] = Counter()
         self._output_bytes = 0
         self._queued = _Histogram(QUEUED_BUCKETS_S)
         self._wall = _Histogram(WALL_BUCKETS_S)
@@ -63,6 +65,9 @@ class Metrics(Observer):
     def ended(self, run: Facts, event: Exit) -> None:
         """Count a run that ended."""
         self._runs[run.language, event.reason] += 1
+        if tenant := run.principal.tenant:
+            self._tenant_runs[tenant, event.reason] += 1
+            self._tenant_wall_s[tenant,] += event.wall_s  # type: ignore[assignment]  # a float
         self._output_bytes += event.output_bytes
         self._queued.observe(event.queued_s)
         self._wall.observe(event.wall_s)
@@ -122,6 +127,18 @@ class Metrics(Observer):
                 "Runs that were not accepted.",
                 ["code"],
                 (((code,), count) for code, count in self._refused.items()),
+            ),
+            counter(
+                "wsrunner_tenant_runs",
+                "Runs that ended, by tenant.",
+                ["tenant", "reason"],
+                self._tenant_runs.items(),
+            ),
+            counter(
+                "wsrunner_tenant_wall_seconds",
+                "Time that a tenant's runs took.",
+                ["tenant"],
+                self._tenant_wall_s.items(),
             ),
             counter("wsrunner_output_bytes", "Output delivered.", [], [((), self._output_bytes)]),
             histogram("wsrunner_queued_seconds", "Time in the queue.", self._queued),

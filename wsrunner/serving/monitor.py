@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Annotated, NamedTuple
 
@@ -88,6 +88,14 @@ class EngineUse(msgspec.Struct, kw_only=True, frozen=True):
     slots: int | None
 
 
+class TenantUse(msgspec.Struct, kw_only=True, frozen=True):
+    """What runs and waits of one tenant on this replica."""
+
+    name: str
+    live: int
+    waiting: int
+
+
 class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
     """Everything at one moment. `error` says what can't be reached, if anything.
 
@@ -107,6 +115,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
     pool_misses: int
     draining: bool
     live: list[LiveRun]
+    tenants: list[TenantUse]
     minutes: list[Minute]
     error: str | None
     recent: list[EndedRun] | UnsetType = UNSET
@@ -208,6 +217,7 @@ class Monitor(Observer):
                 LiveRun(run=run.run_id, language=run.language, stage=run.stage, age_s=run.age_s())
                 for run in self._own_runs(principal)
             ],
+            tenants=self._tenants(principal),
             minutes=self._minutes(now),
             error=error,
             recent=_owned_by(principal, self._recent) if recent else UNSET,
@@ -216,6 +226,18 @@ class Monitor(Observer):
     def _own_runs(self, principal: Principal) -> list[Run]:
         live = self._registry.live.values()
         return [run for run in live if principal.owns(run.principal)][:RUNS_KEPT]
+
+    def _tenants(self, principal: Principal) -> list[TenantUse]:
+        live: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        for run in self._registry.live.values():
+            tenant = run.principal.tenant
+            if tenant and principal.owns(run.principal):
+                live[tenant] += run.admitted
+                waiting[tenant] += not run.admitted
+        return [
+            TenantUse(name=name, live=live[name], waiting=waiting[name]) for name in sorted(live)
+        ]
 
     def _turn_minute(self, now: float) -> None:
         """Sum up the minute that is over, if it is: its runs need not be kept."""

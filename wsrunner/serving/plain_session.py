@@ -95,7 +95,7 @@ class PlainSession:
             raise TooLargeError(
                 f"the source has {len(source)} bytes; the limit is {max_bytes} bytes"
             )
-        self._rate.take(self._principal.client)
+        self._rate.admit(self._principal)
         return self._registry.start(Job(self._language, code=source), self._principal, self)
 
     async def send(self, event: Event) -> None:

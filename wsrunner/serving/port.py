@@ -35,6 +35,7 @@ from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
+from wsrunner.serving.tenancy import Tenancy
 from wsrunner.settings import Settings
 from wsrunner.units import KIB, MIB
 
@@ -59,7 +60,7 @@ WRITE_STEP_BYTES = 48 * KIB
 WRITE_LIMITS = (WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES)
 
 
-def desk_of(settings: Settings, registry: Registry, house: House) -> Desk:
+def desk_of(settings: Settings, registry: Registry, house: House, tenancy: Tenancy) -> Desk:
     """Return what all doors of a server share."""
     metrics = Metrics()
     metrics.house = house
@@ -68,7 +69,7 @@ def desk_of(settings: Settings, registry: Registry, house: House) -> Desk:
         settings=settings,
         registry=registry,
         house=house,
-        access=Access(settings),
+        access=Access(settings, tenancy),
         rate=RateLimiter(settings.runs_per_minute),
         seats=Seats(settings.sockets_per_address),
         inlet=Inlet(settings.inbox_mb * MIB, settings.messages_per_s),
@@ -122,10 +123,14 @@ class Port:
 
 @contextlib.asynccontextmanager
 async def open_port(
-    settings: Settings, registry: Registry, house: House, listener: socket.socket
+    settings: Settings,
+    registry: Registry,
+    house: House,
+    tenancy: Tenancy,
+    listener: socket.socket,
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
-    desk = desk_of(settings, registry, house)
+    desk = desk_of(settings, registry, house, tenancy)
     doorway = Doorway(desk.inlet)
     server = await _listen(desk, doorway, listener)
     port = Port(desk, server, doorway)
@@ -153,7 +158,7 @@ async def _listen(desk: Desk, doorway: Doorway, listener: socket.socket) -> Serv
             return handshake.response_of(answer)
         connection.principal = answer
         try:
-            leave = desk.seats.take(answer.client, handshake.path_of(request))
+            leave = desk.seats.take(answer, handshake.path_of(request))
         except NoSeatError as exc:
             return handshake.response_of(answers.of_error(exc))
         connection.connection_lost_waiter.add_done_callback(lambda _: leave())

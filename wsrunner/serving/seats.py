@@ -1,4 +1,4 @@
-"""How many sockets and HTTP runs there may be at once: of one address, and of the monitor.
+"""How many sockets and HTTP runs there may be at once: of an address, a tenant, the monitor.
 
 Owns the counts. What is refused here has passed the checks of `handshake` or `doors`.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wsrunner.errors import NoSeatError
+from wsrunner.runs.job import Principal
 from wsrunner.serving.access import is_loopback
 from wsrunner.serving.paths import MONITOR_PATH
 
@@ -32,17 +33,20 @@ class Seats:
         self._per_address = per_address
         self._taken: Counter[str] = Counter()
 
-    def take(self, address: str, path: str = "") -> Callable[[], None]:
+    def take(self, principal: Principal, path: str = "") -> Callable[[], None]:
         """Count one more; returns what counts it no more, to be called once.
 
         Args:
-            address: The client's.
+            principal: The client.
             path: What it asks for.
 
         Raises:
             NoSeatError: There is no room.
         """
         limits: dict[str, int] = {}
+        address = principal.client
+        if principal.may.sockets:
+            limits[f"tenant {principal.tenant}"] = principal.may.sockets
         if self._per_address and not is_loopback(address):
             limits[address] = self._per_address
         if path == MONITOR_PATH:

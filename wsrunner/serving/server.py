@@ -33,6 +33,7 @@ from wsrunner.runs.workspaces import Workspaces
 from wsrunner.serving.access import is_loopback
 from wsrunner.serving.opening import LOCAL_ENGINE, beside, open_ground
 from wsrunner.serving.port import Port, open_port
+from wsrunner.serving.tenancy import Tenancy
 from wsrunner.settings import Settings, exposed
 from wsrunner.units import KIB, MIB
 
@@ -73,9 +74,11 @@ async def _serve(settings: Settings) -> None:
         stop.set()
 
     loop = asyncio.get_running_loop()
+    reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop)
-    async with open_server(settings, hurry) as address:
+    async with open_server(settings, hurry, reload) as address:
         print(_welcome(settings, address), flush=True)  # noqa: T201 - for the person who started it
         await stop.wait()
         log.info("stopping")
@@ -83,14 +86,14 @@ async def _serve(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def open_server(
-    settings: Settings, hurry: asyncio.Event | None = None
+    settings: Settings, hurry: asyncio.Event | None = None, reload: asyncio.Event | None = None
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve for the length of the block; yields the (host, port) that it listens on.
 
     It listens before it has an engine: see `opening`. The block is cancelled if there is none.
 
     Leaving the block drains: no new runs, live ones get up to `drain_s` or until `hurry` is set,
-    then every socket is closed with 1001.
+    then every socket is closed with 1001. Setting `reload` has the file of tenants read again.
 
     Raises:
         SetupError: The settings can't be served.
@@ -98,6 +101,7 @@ async def open_server(
     _refuse_unguarded(settings)
     catalogue = languages.load(settings.languages)
     warm = _parse_warm(settings.warm, catalogue)
+    tenancy = Tenancy(settings.tenants, catalogue, reload or asyncio.Event())
     listener = _bind(settings)
     host, number = listener.getsockname()[:2]
     instance = settings.instance or f"{socket.gethostname()}:{number}"
@@ -133,7 +137,11 @@ async def open_server(
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
         house = await stack.enter_async_context(House(registry, _store(settings)))
-        port = await stack.enter_async_context(open_port(settings, registry, house, listener))
+        following = asyncio.create_task(tenancy.follow(gate), name="tenants")
+        stack.push_async_callback(_cancelled, following)
+        port = await stack.enter_async_context(
+            open_port(settings, registry, house, tenancy, listener)
+        )
         stack.push_async_callback(
             _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
         )
@@ -216,11 +224,11 @@ def _refuse_unguarded(settings: Settings) -> None:
     Raises:
         SetupError: See above.
     """
-    if settings.token or settings.open or is_loopback(settings.host):
+    if settings.token or settings.tenants or settings.open or is_loopback(settings.host):
         return
     raise SetupError(
-        f"--host {settings.host} lets other machines run code here; set --token (WSRUNNER_TOKEN), "
-        "or pass --open if that is what you want"
+        f"--host {settings.host} lets other machines run code here; set --token (WSRUNNER_TOKEN) "
+        "or --tenants, or pass --open if that is what you want"
     )
 
 

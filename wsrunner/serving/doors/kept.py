@@ -189,7 +189,7 @@ class KeptRuns:
         """
         if request.method != "GET":
             allow_origin(self._desk, request)
-        leave = self._desk.seats.take(asker(self._desk, request).client)
+        leave = self._desk.seats.take(asker(self._desk, request))
         try:
             yield
         finally:

@@ -19,7 +19,7 @@ from wsrunner.serving import answers, asyncapi
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors import openapi
-from wsrunner.serving.doors.asking import asker
+from wsrunner.serving.doors.asking import asker, header_values
 from wsrunner.serving.doors.exchange import response_of
 from wsrunner.serving.metrics import CONTENT_TYPE
 from wsrunner.serving.readiness import Readiness
@@ -71,7 +71,7 @@ class Lists:
 
     async def figures(self, request: web.Request) -> web.StreamResponse:
         """Answer with the metrics."""
-        asker(self._desk, request)
+        self._desk.access.watcher(header_values(request), request.remote or "")
         pool = self._desk.host.pool
         gate = None
         with contextlib.suppress(WsrunnerError):

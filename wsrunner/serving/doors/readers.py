@@ -71,7 +71,7 @@ def count_run(desk: Desk, principal: Principal) -> None:
         RateLimitedError: It starts too many.
     """
     try:
-        desk.rate.take(principal.client)
+        desk.rate.admit(principal)
     except WsrunnerError as exc:
         desk.host.tell_refused(exc)
         raise

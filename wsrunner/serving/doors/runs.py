@@ -111,7 +111,7 @@ class Runs:
         """
         allow_origin(self._desk, request)
         principal = asker(self._desk, request)
-        leave = self._desk.seats.take(principal.client)
+        leave = self._desk.seats.take(principal)
         try:
             yield principal
         finally:
