@@ -87,6 +87,7 @@ ADAPTERS = {
     },
     "aiodocker": {"engines.docker.engine", "engines.docker.images"},
     "mcp": {"commands.mcp_tools"},
+    "jwt": {"serving.signed"},
     "redis": {"gates.redis", "live.store"},
     "websockets": {
         "serving.port",

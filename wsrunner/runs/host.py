@@ -80,8 +80,8 @@ class Host:
             )
         present = await self.engine.images()
         language = self.catalogue.find(job.language)
-        if may.languages and language.id not in may.languages:
-            shown = ", ".join(sorted(may.languages))
+        if may.languages is not None and language.id not in may.languages:
+            shown = ", ".join(sorted(may.languages)) or "none"
             raise NotAllowedError(
                 f"you may not run {language.id}; you may run {shown}", path="$.language"
             )

@@ -60,7 +60,7 @@ class Allowance:
     """What a tenant, or one of its users, may have; 0 sets no limit.
 
     Attributes:
-        languages: Ids of the languages that may be run; none for all.
+        languages: Ids of the languages that may be run; None for all.
         limits: The most that a run may ask for, below the server's own; None for those.
         origins: Of the tenant's own pages, besides the server's.
         runs_per_minute: Runs the tenant may start a minute, on this server.
@@ -70,7 +70,7 @@ class Allowance:
         rooms: Rooms the tenant may have.
     """
 
-    languages: frozenset[str] = frozenset()
+    languages: frozenset[str] | None = None
     limits: Limits = Limits()
     origins: frozenset[str] = frozenset()
     runs_per_minute: int = 0

@@ -18,6 +18,7 @@ from wsrunner import protocol
 from wsrunner.runs.job import Allowance, Limits, Principal
 from wsrunner.serving import answers
 from wsrunner.serving.answers import Answer
+from wsrunner.serving.signed import SignedTokenError, SignedTokens, looks_signed
 from wsrunner.serving.tenancy import Tenancy
 from wsrunner.settings import Settings
 from wsrunner.tenants import Tenant
@@ -69,6 +70,17 @@ class UnauthorizedError(AccessError):
         return answer
 
 
+class TokenError(UnauthorizedError):
+    """A signed token that is not taken.
+
+    Args:
+        reason: Why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        AccessError.__init__(self, f"the signed token is not taken: {reason}")
+
+
 class OperatorsOnlyError(AccessError):
     """What only operators may see where there are tenants."""
 
@@ -100,6 +112,7 @@ class Access:
 
     def __init__(self, settings: Settings, tenancy: Tenancy) -> None:
         self._tenancy = tenancy
+        self._signed = SignedTokens(tenancy, allowance_of)
         self._needs_token = bool(settings.token or settings.tenants)
         self._token = settings.token
         self._operator_token = settings.operator_token
@@ -165,14 +178,37 @@ class Access:
         return principal
 
     def _of_tenant(self, tokens: Sequence[str], client: str) -> Principal | None:
-        """Return the tenant whose token is among those given."""
+        """Return the tenant whose token is among those given, or a user of a signed one.
+
+        Raises:
+            TokenError: A signed one is not taken.
+        """
         for token in tokens:
             tenant = self._tenancy.now.of_token(token)
             if tenant is not None:
                 return Principal(
                     client, tenant.name, client, tenant.operator, may=allowance_of(tenant)
                 )
+            if looks_signed(token) and self._tenancy.now:
+                return self._of_signed(token, client)
         return None
+
+    def _of_signed(self, token: str, client: str) -> Principal:
+        try:
+            bearer = self._signed.bearer(token)
+        except SignedTokenError as exc:
+            raise TokenError(str(exc)) from None
+        claims = bearer.claims
+        return Principal(
+            client,
+            bearer.tenant.name,
+            # A name of its own kind: no address is one.
+            user=f"@{claims.sub}",
+            subject=claims.sub,
+            may=bearer.may,
+            room=claims.room,
+            drives=claims.mode == "drive",
+        )
 
     def _check_tenant_origin(self, headers: HeaderValues, principal: Principal) -> None:
         """Keep a page that is one tenant's from using another's token.
@@ -296,7 +332,7 @@ def allowance_of(tenant: Tenant) -> Allowance:
     """Return what a tenant may have."""
     limits = tenant.limits
     return Allowance(
-        languages=frozenset(tenant.languages),
+        languages=frozenset(tenant.languages) or None,
         limits=Limits(
             wall_s=limits.wall_s,
             cpu_s=limits.cpu_s,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from wsrunner import tenants
@@ -58,6 +59,14 @@ class Tenancy:
                 self._again.clear()
                 self._mark = mark
                 self._read()
+
+    def language_ids(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the ids of languages by ids or aliases.
+
+        Raises:
+            UnknownLanguageError: There is none of that name.
+        """
+        return frozenset(self._catalogue.find(name).id for name in names)
 
     def _look(self) -> tuple[int, int, int] | None:
         """Return what is another one when the file is; None if it is not there."""
