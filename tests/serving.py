@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -94,7 +95,7 @@ class Serving:
         self.welcome = []
         for line in self.process.stdout:
             self.welcome.append(line)
-            if found := re.search(r"http://(\S+)", line):
+            if found := re.search(r"https?://(\S+)", line):
                 self.address = found[1]
                 break
         else:
@@ -103,7 +104,18 @@ class Serving:
 
     @property
     def url(self):
-        return f"ws://{self.address}"
+        return f"{'wss' if self.certificate else 'ws'}://{self.address}"
+
+    @property
+    def certificate(self):
+        """The file of the certificate it serves with, if it speaks TLS."""
+        return self.options.get("tls_cert")
+
+    def trusting(self):
+        """Return what clients need to know to connect, as options of websockets and urllib."""
+        if not self.certificate:
+            return {}
+        return {"ssl": ssl.create_default_context(cafile=self.certificate)}
 
     @property
     def pid(self):
@@ -111,19 +123,28 @@ class Serving:
 
     def talk(self, **options):
         """Open a socket of the JSON protocol."""
-        return open_talk(self.url, **options)
+        return open_talk(self.url, **self.trusting(), **options)
 
     def plain(self, language, **options):
         """Open a socket of the plain protocol."""
         url = f"{self.url}/v1/run/{language}"
-        return connect(url, compression=None, max_size=None, open_timeout=PATIENCE_S, **options)
+        return connect(
+            url,
+            compression=None,
+            max_size=None,
+            open_timeout=PATIENCE_S,
+            **self.trusting(),
+            **options,
+        )
 
     def get(self, path):
         """Return the body of a GET."""
-        request = urllib.request.Request(f"http://{self.address}{path}")
+        url = self.url.replace("ws", "http", 1)
+        request = urllib.request.Request(f"{url}{path}")
         if self.token:
             request.add_header("X-Access-Token", self.token)
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
+        context = self.trusting().get("ssl")
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as response:
             return response.read().decode()
 
     def status(self, path):

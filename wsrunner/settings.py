@@ -66,6 +66,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     token_file: Annotated[
         str, Meta(description="File whose only line is the access token, in place of the token.")
     ] = ""
+    tls_cert: Annotated[
+        str,
+        Meta(
+            description="File with the certificate, and those up to its issuer, in PEM; then the "
+            "port speaks TLS (wss, https) alone. Read again when it changes."
+        ),
+    ] = ""
+    tls_key: Annotated[
+        str, Meta(description="File with the certificate's key, where that has not got it.")
+    ] = ""
     operator_token: Annotated[
         Token,
         Meta(

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from servers import RedisServer, free_port
 from visits import Visit, settled
 
+from tests.certificates import make_certificate
 from wsrunner.commands.main import main
 from wsrunner.errors import GateUnavailableError, SetupError
 from wsrunner.gates import open_gate
@@ -310,26 +311,7 @@ async def test_a_failover_ends_no_run_and_keeps_the_queue(
 async def test_it_speaks_tls_and_refuses_a_certificate_it_does_not_know(
     redis_binary, tmp_path, prefix
 ):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(  # noqa: ASYNC221  nothing else goes on here
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *(
-                "-nodes",
-                "-days",
-                "1",
-                "-subj",
-                "/CN=localhost",
-                "-keyout",
-                key,
-                "-out",
-                certificate,
-            ),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = make_certificate(tmp_path)
     port = free_port()
     tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
     with RedisServer(redis_binary, tmp_path, *tls, "--tls-auth-clients", "no"):

@@ -20,6 +20,7 @@ from websockets.typing import Data
 from wsrunner.runs.job import Principal
 from wsrunner.serving import answers
 from wsrunner.serving.inlet import FRAME_BYTES, Inlet, Pace, cut
+from wsrunner.serving.tls import end_sending
 from wsrunner.units import KIB
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class Connection(ServerConnection):
         """Called by the transport; a client that has asked may close its half and read on."""
         if self.protocol.state is State.CONNECTING and not self.protocol.eof_sent:
             self._half_closed = True
-            return True
+            return self.transport.can_write_eof()
         super().eof_received()
         return None
 
@@ -157,7 +158,7 @@ class Connection(ServerConnection):
             status = _STATUS.get(type(failure), 400)
             reason = str(failure.__cause__ or failure)[:_QUOTED_MAX]
             self.transport.write(answers.error(status, _CODES[status], reason).serialize())
-            self.transport.write_eof()
+            end_sending(self.transport)
             return
         super().send_data()
         if not self._answered and self.protocol.state is not State.CONNECTING:

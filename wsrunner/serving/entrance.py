@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from wsrunner.serving import answers
 from wsrunner.serving.connection import FAREWELL_S, Connection
 from wsrunner.serving.inlet import Inlet
+from wsrunner.serving.tls import end_sending
 
 HEAD_MAX_BYTES = 32 * 1024
 """Of a request: its line and its headers."""
@@ -111,7 +112,7 @@ class Entrance(asyncio.Protocol):
             return None
         # A head that is whole has been passed on, or what comes behind it is not read yet.
         self._refuse(400, "bad_request", "the request ends within its headers")
-        return True
+        return self._transport.can_write_eof()
 
     def enter(self) -> None:
         """Go where the request leads, if it is there and whoever is to have it is."""
@@ -167,7 +168,7 @@ class Entrance(asyncio.Protocol):
         self._told = True
         self._head.clear()
         self._transport.write(answers.error(status, code, message).serialize())
-        self._transport.write_eof()
+        end_sending(self._transport)
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(FAREWELL_S, self.leave)
 

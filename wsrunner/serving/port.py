@@ -36,6 +36,7 @@ from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
 from wsrunner.serving.tenancy import Tenancy
+from wsrunner.serving.tls import Certificate
 from wsrunner.settings import Settings
 from wsrunner.units import KIB, MIB
 
@@ -128,16 +129,20 @@ async def open_port(
     house: House,
     tenancy: Tenancy,
     listener: socket.socket,
+    *,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
     desk = desk_of(settings, registry, house, tenancy)
     doorway = Doorway(desk.inlet)
-    server = await _listen(desk, doorway, listener)
+    server = await _listen(desk, doorway, listener, certificate)
     port = Port(desk, server, doorway)
     tasks = [
         asyncio.create_task(port.open_doors(desk), name="doors"),
         asyncio.create_task(port.watch(), name="silent clients"),
     ]
+    if certificate is not None:
+        tasks.append(asyncio.create_task(certificate.follow(), name="certificate"))
     try:
         yield port
     finally:
@@ -146,7 +151,9 @@ async def open_port(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _listen(desk: Desk, doorway: Doorway, listener: socket.socket) -> Server:
+async def _listen(
+    desk: Desk, doorway: Doorway, listener: socket.socket, certificate: Certificate | None
+) -> Server:
     handshakes = Handshakes(desk.access, desk.host)
 
     def process_request(connection: ServerConnection, request: Request) -> Response | None:
@@ -185,6 +192,7 @@ async def _listen(desk: Desk, doorway: Doorway, listener: socket.socket) -> Serv
     return await listen(
         converse,
         sock=listener,
+        ssl=None if certificate is None else certificate.context,
         process_request=process_request,
         process_response=handshake.answer_subprotocol,
         compression=None,

@@ -34,6 +34,7 @@ from wsrunner.serving.access import is_loopback
 from wsrunner.serving.opening import LOCAL_ENGINE, beside, open_ground
 from wsrunner.serving.port import Port, open_port
 from wsrunner.serving.tenancy import Tenancy
+from wsrunner.serving.tls import certificate_of
 from wsrunner.settings import Settings, exposed
 from wsrunner.units import KIB, MIB
 
@@ -102,6 +103,7 @@ async def open_server(
     catalogue = languages.load(settings.languages)
     warm = _parse_warm(settings.warm, catalogue)
     tenancy = Tenancy(settings.tenants, catalogue, reload or asyncio.Event())
+    certificate = certificate_of(settings)
     listener = _bind(settings)
     host, number = listener.getsockname()[:2]
     instance = settings.instance or f"{socket.gethostname()}:{number}"
@@ -140,7 +142,7 @@ async def open_server(
         following = asyncio.create_task(tenancy.follow(gate), name="tenants")
         stack.push_async_callback(_cancelled, following)
         port = await stack.enter_async_context(
-            open_port(settings, registry, house, tenancy, listener)
+            open_port(settings, registry, house, tenancy, listener, certificate=certificate)
         )
         stack.push_async_callback(
             _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
@@ -281,10 +283,11 @@ def _welcome(settings: Settings, address: tuple[str, int]) -> str:
     at = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
     header = " -H='X-Access-Token: TOKEN'" if settings.token else ""
     token = " --token TOKEN" if settings.token else ""
+    tls = "s" if settings.tls_cert else ""
     return (
-        f"wsrunner serves on http://{at}  (Ctrl-C stops it)\n\n"
-        f"  echo 'print(6 * 7)' | {_command('websocat')} -nb{header} ws://{at}/v1/run/python\n"
-        f"  {_command('wsrunner')} run --url ws://{at}{token} -l python -c 'print(6 * 7)'\n"
+        f"wsrunner serves on http{tls}://{at}  (Ctrl-C stops it)\n\n"
+        f"  echo 'print(6 * 7)' | {_command('websocat')} -nb{header} ws{tls}://{at}/v1/run/python\n"
+        f"  {_command('wsrunner')} run --url ws{tls}://{at}{token} -l python -c 'print(6 * 7)'\n"
     )
 
 

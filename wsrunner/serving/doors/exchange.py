@@ -18,6 +18,7 @@ from wsrunner.serving import answers
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.connection import FAREWELL_S
 from wsrunner.serving.entrance import HEAD_MAX_BYTES, LINE_MAX_BYTES
+from wsrunner.serving.tls import end_sending
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Exchange(web.RequestHandler):
         elif not self._request_in_progress:
             # What came right before may not have become a request yet.
             self._loop.call_later(FAREWELL_S, self._close_if_idle)
-        return True
+        return self._link is not None and self._link.can_write_eof()
 
     def pause_writing(self) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -169,7 +170,7 @@ class Exchange(web.RequestHandler):
         if not due and self._link is not None:
             message = f"the request's line and headers have more than {HEAD_MAX_BYTES} bytes"
             self._link.write(answers.error(431, "too_large", message).serialize())
-            self._link.write_eof()
+            end_sending(self._link)
             self._loop.call_later(FAREWELL_S, self.cut)
 
     def _cut_unheard(self) -> None:
