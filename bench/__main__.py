@@ -101,7 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure wsrunner.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a bench, or all")
     parser.add_argument("--quick", action="store_true", help="a fraction of the time, for a look")
-    parser.add_argument("--runs", type=int, help="how often to measure")
+    parser.add_argument(
+        "--runs", "--count", type=int, help="how often to measure, or to try (fuzz, soak)"
+    )
     parser.add_argument("--out", type=Path, default=kit.RESULTS, help="folder of the results")
     arguments = parser.parse_args()
     if not arguments.names:

@@ -284,6 +284,11 @@ class Server:
             words += [f"--{name.replace('_', '-')}", str(value)]
         return words
 
+    def log(self) -> str:
+        """Return what it has logged so far."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
     def memory_bytes(self) -> int:
         """Return its resident memory."""
         status = Path(f"/proc/{self.process.pid}/statm").read_text()
