@@ -6,7 +6,7 @@ import re
 from tests.http_talk import post
 from wsrunner import protocol
 from wsrunner.serving.doors import openapi
-from wsrunner.serving.doors.kept import RunState
+from wsrunner.serving.doors.run_state import RunState
 
 DOCUMENT = openapi.document()
 
@@ -32,10 +32,10 @@ def test_every_reference_leads_somewhere():
 
 def test_its_schemas_are_the_message_types():
     schemas = DOCUMENT["components"]["schemas"]
-    for kind in (protocol.RunRequest, protocol.Result, protocol.Error, RunState):
+    for kind in (protocol.PostedRun, protocol.Result, protocol.Error, RunState):
         fields = set(kind.__struct_encode_fields__)
         assert set(schemas[kind.__name__]["properties"]) - {"type"} == fields
-    assert schemas["RunRequest"]["required"] == ["language"]
+    assert schemas["PostedRun"]["required"] == ["language"]
 
 
 def test_the_server_shows_it_and_answers_all_its_paths(server):

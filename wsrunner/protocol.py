@@ -137,6 +137,33 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
         return self.keep_s is not UNSET or self.once is not UNSET
 
 
+class Callback(_Request, kw_only=True, frozen=True):
+    """Whom to tell of a run's end.
+
+    Attributes:
+        url: Where to, by POST.
+        secret: Base64 of 24 to 64 random bytes, which the message is signed with.
+    """
+
+    url: str
+    secret: Annotated[str, Meta(max_length=100)] = ""
+
+
+class PostedRun(RunRequest, tag="run", kw_only=True, frozen=True):
+    """A run that is asked for by HTTP.
+
+    Attributes:
+        callback: Whom to tell of its end; it is kept then.
+    """
+
+    callback: Callback | UnsetType = UNSET
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it goes on without its client."""
+        return self.callback is not UNSET or super().is_kept
+
+
 class Attach(_Request, tag="attach", kw_only=True, frozen=True):
     """Attach to a run that is kept.
 
@@ -470,7 +497,7 @@ ServerMessage = (
 )
 
 _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
-_run_decoder = msgspec.json.Decoder(RunRequest)
+_run_decoder = msgspec.json.Decoder(PostedRun)
 _id_decoder = msgspec.json.Decoder(_OnlyId)
 _encoder = msgspec.json.Encoder()
 _server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
@@ -497,8 +524,8 @@ def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
     return decoded
 
 
-def decode_run(message: bytes, *, max_bytes: int) -> RunRequest:
-    """Decode and check a request to run something, whose ``type`` need not be given.
+def decode_run(message: bytes, *, max_bytes: int) -> PostedRun:
+    """Decode and check a request by HTTP to run something, whose ``type`` need not be given.
 
     Raises:
         TooLargeError, BadMessageError: See `decode`.

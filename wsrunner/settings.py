@@ -33,6 +33,10 @@ Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*\Z")]
 """What a WebSocket subprotocol can carry (RFC 7230 section 3.2.6): browsers send it in one."""
 Origin = Annotated[str, Meta(pattern=r"^(null|[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+/?)\Z")]
 
+WebhookHost = Annotated[
+    str, Meta(pattern=r"^(\*|(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
+]
+
 UIDS = range(50_000, 54_096)
 """Users that runs have if nothing else was set; local images hold a name for each.
 
@@ -300,6 +304,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1, le=1_000_000)],
         Meta(description="Clients that may be attached to one run on this server."),
     ] = 1000
+    webhook_hosts: Annotated[
+        tuple[WebhookHost, ...],
+        Meta(
+            description="Hosts that a run's callback may go to, such as ci.example, "
+            "*.ci.example:8443, or * for all; without a port the scheme's own. None if empty."
+        ),
+    ] = ()
+    webhook_private: Annotated[
+        bool,
+        Meta(
+            description="Let callbacks go to addresses that not everybody can reach: private ones, "
+            "loopback, link-local."
+        ),
+    ] = False
+    webhook_pending: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)],
+        Meta(
+            description="Callbacks that may wait for their run or their receiver, over all "
+            "replicas; a run with a further one is refused with kept_full."
+        ),
+    ] = 256
     drain_s: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)],
         Meta(description="Seconds that live runs get to end after SIGTERM."),

@@ -149,6 +149,7 @@ function showState(state) {
   $("replicas-words").textContent = state.replicas === 1 ? "replica" : "replicas";
   list($("engines"), state.engines.map(({ name, held: used, slots: all }) => [name, all ? `${used} of ${all}` : used]));
   showLive(state.live);
+  showWebhooks(state.webhooks, state.webhooks_pending);
   showCharts(state.minutes);
 }
 
@@ -167,6 +168,28 @@ function showLive(runs) {
     if ($("live").children[index] !== row) $("live").insertBefore(row, $("live").children[index] ?? null);
   }
   if (!wanted.length) none($("live"), 5, "Nothing runs at the moment");
+}
+
+/** The attempts to send a callback, the last one first; nothing where there was none. */
+function showWebhooks(attempts, pending) {
+  $("webhooks-card").hidden = !attempts.length && !pending;
+  $("webhooks-words").textContent = pending ? `${pending} waiting` : "";
+  $("webhooks").replaceChildren(...attempts.toReversed().map((attempt) => {
+    const result = element("td", "", webhookWords(attempt));
+    result.prepend(element("span", `tone ${attempt.outcome === "delivered" ? "good" : "bad"}`));
+    return tableRow(
+      attempt.run, element("td", "", new Date(attempt.at * 1000).toLocaleTimeString()), element("td", "run-id", attempt.run),
+      element("td", "", attempt.host), result, element("td", "right", String(attempt.number)),
+      element("td", "right", duration(attempt.took_ms)),
+    );
+  }));
+}
+
+/** @param {{outcome: string, status: number | null, error: string, next_s: number | null}} attempt */
+function webhookWords({ outcome, status, error, next_s: nextS }) {
+  if (outcome === "delivered") return "Delivered";
+  const why = error || `status ${status}`;
+  return outcome === "given_up" ? `Given up: ${why}` : `Failed: ${why}; again after ${duration(nextS * 1000)}`;
 }
 
 function liveRow({ run, language }) {

@@ -1,5 +1,6 @@
 """The monitor page changes while runs come and go."""
 
+import asyncio
 import re
 
 import pytest
@@ -7,6 +8,8 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import shoot
 from tests.browser.playground import Playground, axe_source, violations
+from tests.http_talk import post
+from tests.webhooks.receiver import receiving
 
 # One event loop for all, as they share one browser.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -102,3 +105,19 @@ async def test_it_fits_a_phone(open_page, site, scheme):
         assert await violations(page, axe_source()) == []
         await cancel.click()
         assert (await talk.hear_kind("exit", "a"))["reason"] == "cancelled"
+
+
+async def test_attempts_to_send_a_callback_are_shown(start_server, open_page):
+    with receiving() as receiver:
+        receiver.answers.append((503, {"Retry-After": "600"}))
+        serving = start_server(webhook_hosts=receiver.host, webhook_private=True)
+        page = await open_page(serving, "/monitor")
+        await expect(page.locator("#state")).to_have_text("Live")
+        await expect(page.locator("#webhooks-card")).to_be_hidden()
+        fields = {"language": "python", "code": "", "callback": {"url": receiver.url}}
+        assert (await asyncio.to_thread(post, serving, "/v1/run", fields))[0] == 202
+        row = page.locator("#webhooks tr").first
+        await expect(row).to_contain_text("Failed: status 503; again after 10 min")
+        await expect(row).to_contain_text("127.0.0.1")
+        await expect(page.locator("#webhooks-words")).to_have_text("1 waiting")
+        assert await violations(page, axe_source()) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from wsrunner.errors import KeptFullError, LimitOutOfRangeError, NoSuchRunError, WsrunnerError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from wsrunner.live.store import Store
 
 log = logging.getLogger(__name__)
+
+Began = Callable[[Kept], None] | None
 
 KIB, MIB = 1024, 2**20
 JOIN_S = 5.0
@@ -94,7 +97,13 @@ class House:
         return sum(len(kept.seats) for kept in self.kept.values())
 
     async def begin(
-        self, job: Job, principal: Principal, *, keep_s: float, once: str | None
+        self,
+        job: Job,
+        principal: Principal,
+        *,
+        keep_s: float,
+        once: str | None,
+        began: Began = None,
     ) -> Seat:
         """Start a run that is kept; or attach to the one that this request has already started.
 
@@ -103,6 +112,7 @@ class House:
             principal: Whose it is.
             keep_s: How long it goes on while nobody drives it.
             once: The client's own name for this request, which nobody else knows.
+            began: Called with the run before anything happens to it, if this request starts it.
 
         Returns:
             A driver's seat at it.
@@ -131,7 +141,7 @@ class House:
                 once=hashed,
                 tty=job.window is not None,
             )
-            seat = await self._begin(record, job, principal, once or "")
+            seat = await self._begin(record, job, principal, once or "", began)
             if isinstance(seat, Seat):
                 return seat
             begun = seat
@@ -188,14 +198,16 @@ class House:
                 raise
         return seat
 
-    async def _begin(self, record: Record, job: Job, principal: Principal, name: str) -> Seat | str:
+    async def _begin(
+        self, record: Record, job: Job, principal: Principal, name: str, began: Began
+    ) -> Seat | str:
         """Start a run, or return the id of the one that its request has begun elsewhere.
 
         Cancelling is safe: what has been claimed is begun, and left as if its driver had gone.
         """
         # From now on it counts: others may ask before it is there.
         self._claiming += 1
-        beginning = asyncio.create_task(self._claim(record, job, principal, name))
+        beginning = asyncio.create_task(self._claim(record, job, principal, name, began))
         if record.once:
             self._beginning[record.once] = beginning
             beginning.add_done_callback(lambda _: self._beginning.pop(record.once))
@@ -205,14 +217,18 @@ class House:
             beginning.add_done_callback(_leave)
             raise
 
-    async def _claim(self, record: Record, job: Job, principal: Principal, name: str) -> Seat | str:
+    async def _claim(
+        self, record: Record, job: Job, principal: Principal, name: str, began: Began
+    ) -> Seat | str:
         try:
             begun = await self._exchange.claim(record) if self._exchange else ""
         finally:
             self._claiming -= 1
-        return begun or self._start(record, job, principal, name)
+        return begun or self._start(record, job, principal, name, began)
 
-    def _start(self, record: Record, job: Job, principal: Principal, name: str) -> Seat:
+    def _start(
+        self, record: Record, job: Job, principal: Principal, name: str, began: Began
+    ) -> Seat:
         kept = Kept(record, self._settings, on_news=self._news, on_end=self._ended)
         # Before the run: it is its reader.
         kept.run = self._registry.start(job, principal, kept, run_id=record.run_id)
@@ -220,6 +236,8 @@ class House:
         if record.once:
             self._onces[record.once] = record.run_id
         self._live += 1
+        if began is not None:
+            began(kept)
         return kept.sit("drive", name=name)
 
     def _check_keep(self, keep_s: float) -> None:

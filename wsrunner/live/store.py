@@ -15,31 +15,28 @@ A command whose reply did not come may have been carried out: all of these may b
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import MovedError, NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from wsrunner.gates.redis import Server
-from wsrunner.gates.replica import unavailable
+from wsrunner.gates.asked import Asked, milliseconds
 from wsrunner.live.letters import Publication
 from wsrunner.live.show import Record
 
-REPLY_S = 2.0
 BLOCK_S = 1.0
 """How long a read waits for news; then it is asked again."""
 READ_MAX = 256
 """Events and letters that one read brings, over all streams: each may have 100 KiB."""
 READ_MIN = 2
 """Of one stream, however many there are."""
+FOLDER = Path(__file__).parent
+SCRIPTS = ("claim", "publish", "lose", "disown")
 RECORD_FIELDS = ("run_id", "drive", "view", "keep_s", "owner", "once", "tty")
 
 
-class Store:
+class Store(Asked):
     """Redis, as kept runs use it.
 
     Args:
@@ -50,22 +47,13 @@ class Store:
     """
 
     def __init__(self, url: str, prefix: str = "wsrunner") -> None:
-        self._server = Server(url, REPLY_S)
-        self._prefix = f"{{{prefix}}}:live"
-        # Its annotations are of all that any protocol version may answer.
-        self._redis: Any = self._server.client()
-        self._scripts = {name: self._redis.register_script(script(name)) for name in SCRIPTS}
-
-    async def close(self) -> None:
-        """Give the connections up."""
-        await self._redis.aclose()
-        await self._server.close()
+        super().__init__(url, f"{{{prefix}}}:live", FOLDER, SCRIPTS)
 
     async def claim(self, record: Record, life_s: float) -> str:
         """Begin a run; return '' or the id of the run that its request began before."""
         fields = [part for name in RECORD_FIELDS for part in (name, str(getattr(record, name)))]
         keys = [self._key("run", record.run_id), self._key("once", record.once)]
-        given = [record.run_id, _ms(life_s), "1" if record.once else "0", *fields]
+        given = [record.run_id, milliseconds(life_s), "1" if record.once else "0", *fields]
         async with self._asked():
             begun: bytes = await self._scripts["claim"](keys, given)
         return begun.decode()
@@ -114,7 +102,7 @@ class Store:
                 pipe.xadd(self._key("letters", replica), {"l": content})
             replicas = {replica for replica, _ in letters}
             for replica in replicas:
-                pipe.pexpire(self._key("letters", replica), _ms(letters_life_s))
+                pipe.pexpire(self._key("letters", replica), milliseconds(letters_life_s))
             for each in publications:
                 self._publish(pipe, each)
             answers = await pipe.execute(raise_on_error=False)
@@ -123,7 +111,7 @@ class Store:
             answers = answers[sent:]
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 # Not all of it once more: a letter that comes twice may do something twice.
-                await self._redis.script_load(script("publish"))
+                await self._redis.script_load(self._texts["publish"])
                 for each in publications:
                     self._publish(pipe, each)
                 answers = await pipe.execute()
@@ -138,7 +126,7 @@ class Store:
             self._key("events", new.record.run_id),
             self._key("once", new.record.once),
             new.record.run_id,
-            _ms(new.life_s),
+            milliseconds(new.life_s),
             f"{new.from_seq}-0",
             "1" if new.frees_once else "0",
             *(part for event in new.events for part in event),
@@ -163,7 +151,7 @@ class Store:
         streams |= {key: events_after[run_id] for key, run_id in runs.items()}
         count = max(READ_MAX // len(streams), READ_MIN)
         async with self._asked(BLOCK_S):
-            found = await self._redis.xread(streams, count=count, block=_ms(BLOCK_S))
+            found = await self._redis.xread(streams, count=count, block=milliseconds(BLOCK_S))
         letters: list[tuple[str, bytes]] = []
         events: dict[str, list[tuple[str, bytes]]] = {}
         for key, items in found:
@@ -185,9 +173,9 @@ class Store:
         async with self._asked():
             pipe = self._redis.pipeline(transaction=False)
             pipe.exists(self._key("replica", replica))
-            pipe.set(self._key("replica", replica), "", px=_ms(lease_s))
+            pipe.set(self._key("replica", replica), "", px=milliseconds(lease_s))
             pipe.xtrim(self._key("letters", replica), minid=letters_before, approximate=False)
-            pipe.pexpire(self._key("letters", replica), _ms(letters_life_s))
+            pipe.pexpire(self._key("letters", replica), milliseconds(letters_life_s))
             was_there, *_ = await pipe.execute()
         return bool(was_there)
 
@@ -224,35 +212,6 @@ class Store:
                 [self._key("run", run_id), self._key("events", run_id)], [content]
             )
 
-    def _key(self, kind: str, name: str) -> str:
-        return f"{self._prefix}:{kind}:{name}"
-
-    @asynccontextmanager
-    async def _asked(self, longer_s: float = 0.0) -> AsyncIterator[None]:
-        """Bound what is asked in time, and say what went wrong as this server's error."""
-        try:
-            async with asyncio.timeout(REPLY_S + longer_s):
-                yield
-        except MovedError as exc:
-            self._move(exc.host, exc.port)
-            raise unavailable(str(exc)) from exc
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise unavailable(str(exc) or f"no reply in {REPLY_S + longer_s:g} s") from exc
-
-    def _move(self, host: str, port: int) -> None:
-        """Ask another node of a Cluster from now on: all keys are on one."""
-        self._redis = self._server.client((host, port))
-        self._scripts = {name: self._redis.register_script(script(name)) for name in SCRIPTS}
-
-
-SCRIPTS = ("claim", "publish", "lose", "disown")
-
-
-@cache
-def script(name: str) -> str:
-    """Return a script's text."""
-    return (Path(__file__).parent / f"{name}.lua").read_text("utf-8")
-
 
 def _raise_first(answers: Iterable[Any]) -> None:
     for answer in answers:
@@ -264,7 +223,3 @@ def _item(item: Any) -> tuple[str, bytes]:
     id_, fields = item
     (content,) = fields.values()
     return id_.decode(), content
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

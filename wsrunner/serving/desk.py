@@ -17,6 +17,7 @@ from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
 from wsrunner.settings import Settings
+from wsrunner.webhooks.dispatch import Dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Desk:
         inlet: What messages and bodies on their way in may hold.
         metrics: What ``/metrics`` shows.
         monitor: The operators' feed.
+        webhooks: Tells others of runs' ends.
     """
 
     settings: Settings
@@ -44,6 +46,7 @@ class Desk:
     inlet: Inlet
     metrics: Metrics
     monitor: Monitor
+    webhooks: Dispatch
 
     @property
     def host(self) -> Host:

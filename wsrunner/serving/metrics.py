@@ -10,13 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from wsrunner.errors import WsrunnerError
 from wsrunner.gates.base import GateState
 from wsrunner.live.house import House
 from wsrunner.runs.events import Exit
 from wsrunner.runs.observers import Facts, Observer
+from wsrunner.webhooks.dispatch import AttemptOutcome, Dispatch
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUEUED_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -50,10 +51,12 @@ class Metrics(Observer):
 
     Attributes:
         house: Has the runs that are kept; set it once there is one.
+        webhooks: Sends callbacks; likewise.
     """
 
     def __init__(self) -> None:
         self.house: House | None = None
+        self.webhooks: Dispatch | None = None
         self._runs: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._tenant_runs: Counter[tuple[str, str]] = Counter()
@@ -151,6 +154,17 @@ class Metrics(Observer):
             ),
             spares,
             *self._kept(GaugeMetricFamily),
+            counter(
+                "wsrunner_webhook_attempts",
+                "Attempts to send a callback.",
+                ["outcome"],
+                [((outcome,), self._attempts(outcome)) for outcome in get_args(AttemptOutcome)],
+            ),
+            GaugeMetricFamily(
+                "wsrunner_webhooks_pending",
+                "Callbacks that wait.",
+                self.webhooks.pending if self.webhooks else 0,
+            ),
         ]
         if gate is not None:
             families += [
@@ -165,6 +179,9 @@ class Metrics(Observer):
 
         text: bytes = exposition.generate_latest(Snapshot())
         return text
+
+    def _attempts(self, outcome: str) -> int:
+        return self.webhooks.outcomes[outcome] if self.webhooks else 0
 
     def _kept(self, gauge: Any) -> list[Any]:
         """Return what is kept of runs that outlive their sockets."""

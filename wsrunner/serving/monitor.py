@@ -31,11 +31,14 @@ from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.wire import milliseconds
+from wsrunner.webhooks.dispatch import Attempt, Dispatch
 
 EVERY_S = 1.0
 RUNS_KEPT = 200
 MINUTES_KEPT = 60
 MINUTE_S = 60
+WEBHOOKS_SHOWN = 20
+"""Attempts to send a callback that each state shows, the last ones."""
 
 
 class LiveRun(msgspec.Struct, kw_only=True, frozen=True):
@@ -118,6 +121,8 @@ class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
     tenants: list[TenantUse]
     minutes: list[Minute]
     error: str | None
+    webhooks_pending: int
+    webhooks: list[Attempt]
     recent: list[EndedRun] | UnsetType = UNSET
 
 
@@ -144,9 +149,13 @@ class Monitor(Observer):
 
     Args:
         registry: Whose runs are shown; it observes their ends.
+
+    Attributes:
+        webhooks: Whose attempts are shown; set it once there is one.
     """
 
     def __init__(self, registry: Registry) -> None:
+        self.webhooks: Dispatch | None = None
         self._registry = registry
         self._host = registry.host
         self._recent: deque[_Owned] = deque(maxlen=RUNS_KEPT)
@@ -220,6 +229,8 @@ class Monitor(Observer):
             tenants=self._tenants(principal),
             minutes=self._minutes(now),
             error=error,
+            webhooks_pending=self.webhooks.pending if self.webhooks else 0,
+            webhooks=list(self.webhooks.attempts)[-WEBHOOKS_SHOWN:] if self.webhooks else [],
             recent=_owned_by(principal, self._recent) if recent else UNSET,
         )
 

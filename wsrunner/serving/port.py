@@ -39,6 +39,7 @@ from wsrunner.serving.tenancy import Tenancy
 from wsrunner.serving.tls import Certificate
 from wsrunner.settings import Settings
 from wsrunner.units import KIB, MIB
+from wsrunner.webhooks.dispatch import Dispatch
 
 if TYPE_CHECKING:
     from wsrunner.serving.doors.app import App
@@ -61,11 +62,15 @@ WRITE_STEP_BYTES = 48 * KIB
 WRITE_LIMITS = (WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES)
 
 
-def desk_of(settings: Settings, registry: Registry, house: House, tenancy: Tenancy) -> Desk:
+def desk_of(
+    settings: Settings, registry: Registry, house: House, tenancy: Tenancy, webhooks: Dispatch
+) -> Desk:
     """Return what all doors of a server share."""
     metrics = Metrics()
-    metrics.house = house
+    metrics.house, metrics.webhooks = house, webhooks
     registry.host.observers.append(metrics)
+    monitor = Monitor(registry)
+    monitor.webhooks = webhooks
     return Desk(
         settings=settings,
         registry=registry,
@@ -75,7 +80,8 @@ def desk_of(settings: Settings, registry: Registry, house: House, tenancy: Tenan
         seats=Seats(settings.sockets_per_address),
         inlet=Inlet(settings.inbox_mb * MIB, settings.messages_per_s),
         metrics=metrics,
-        monitor=Monitor(registry),
+        monitor=monitor,
+        webhooks=webhooks,
     )
 
 
@@ -128,12 +134,13 @@ async def open_port(
     registry: Registry,
     house: House,
     tenancy: Tenancy,
-    listener: socket.socket,
+    webhooks: Dispatch,
     *,
+    listener: socket.socket,
     certificate: Certificate | None = None,
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
-    desk = desk_of(settings, registry, house, tenancy)
+    desk = desk_of(settings, registry, house, tenancy, webhooks)
     doorway = Doorway(desk.inlet)
     server = await _listen(desk, doorway, listener, certificate)
     port = Port(desk, server, doorway)

@@ -37,6 +37,8 @@ from wsrunner.serving.tenancy import Tenancy
 from wsrunner.serving.tls import certificate_of
 from wsrunner.settings import Settings, exposed
 from wsrunner.units import KIB, MIB
+from wsrunner.webhooks.backlog import Backlog, MemoryBacklog
+from wsrunner.webhooks.dispatch import Dispatch
 
 if TYPE_CHECKING:
     from wsrunner.live.store import Store
@@ -141,8 +143,17 @@ async def open_server(
         house = await stack.enter_async_context(House(registry, _store(settings)))
         following = asyncio.create_task(tenancy.follow(gate), name="tenants")
         stack.push_async_callback(_cancelled, following)
+        webhooks = await stack.enter_async_context(_webhooks(settings))
         port = await stack.enter_async_context(
-            open_port(settings, registry, house, tenancy, listener, certificate=certificate)
+            open_port(
+                settings,
+                registry,
+                house,
+                tenancy,
+                webhooks,
+                listener=listener,
+                certificate=certificate,
+            )
         )
         stack.push_async_callback(
             _drain, port, registry, settings.drain_s, hurry or asyncio.Event()
@@ -160,6 +171,21 @@ def _store(settings: Settings) -> Store | None:
     from wsrunner.live.store import Store
 
     return Store(settings.redis_url)
+
+
+def _webhooks(settings: Settings) -> Dispatch:
+    """Return what sends callbacks; it shares them with other replicas where they share a Redis."""
+    backlog: Backlog = MemoryBacklog()
+    if settings.redis_url and settings.webhook_hosts:
+        from wsrunner.webhooks.store import RedisBacklog
+
+        backlog = RedisBacklog(settings.redis_url)
+    return Dispatch(
+        backlog,
+        settings.webhook_hosts,
+        private=settings.webhook_private,
+        pending_max=settings.webhook_pending,
+    )
 
 
 async def _drain(port: Port, registry: Registry, drain_s: float, hurry: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ PARTS_MAX = protocol.FILES_MAX + protocol.ARGS_MAX + 8
 _ONCE = ("language", "code", "stdin", "command")
 
 
-async def request_of_form(request: web.BaseRequest, body: bytes) -> protocol.RunRequest:
+async def request_of_form(request: web.BaseRequest, body: bytes) -> protocol.PostedRun:
     """Return what a form asks for.
 
     Args:
@@ -52,7 +52,7 @@ async def request_of_form(request: web.BaseRequest, body: bytes) -> protocol.Run
             )
     if "language" not in texts:
         raise BadMessageError("the field language is missing", path="$.language")
-    asked = protocol.RunRequest(
+    asked = protocol.PostedRun(
         language=texts["language"],
         code=texts.get("code", UNSET),
         files=files or UNSET,

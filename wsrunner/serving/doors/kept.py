@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from wsrunner import protocol
-from wsrunner.engines.base import STDERR
 from wsrunner.errors import BadMessageError
-from wsrunner.live.journal import Cursor, Entry, Gap
-from wsrunner.live.show import Item, Seat
-from wsrunner.runs.events import Exit, File, LeftOut, Output, Refused
+from wsrunner.live.journal import Entry
+from wsrunner.live.show import Item, Seat, Show
+from wsrunner.runs.events import Exit, Refused
 from wsrunner.runs.job import Principal
 from wsrunner.serving import answers, wire
 from wsrunner.serving.desk import Desk
@@ -35,7 +32,7 @@ from wsrunner.serving.doors.readers import (
     event_text,
     line_text,
 )
-from wsrunner.serving.results import GatheredFiles
+from wsrunner.serving.doors.run_state import refuse, state_of, told_end
 from wsrunner.units import KIB
 
 RUNS_PATH = "/v1/runs"
@@ -48,33 +45,6 @@ ENCODINGS: dict[str, Encode] = {
     "text/event-stream": event_text,
     "application/x-ndjson": line_text,
 }
-
-
-class RunState(msgspec.Struct, kw_only=True, frozen=True):
-    """A kept run at one moment.
-
-    Attributes:
-        stage: Where it is, or ended.
-        stdout: What is there of it; `stdout_base64` in its place where it is not UTF-8.
-        stderr: Likewise.
-        missed_bytes: Output that is not there any more.
-        files: What it has made, if `outputs` asked for files; those of which all is there.
-        left_out: Of that, what did not come.
-        position: Its place in the queue; left out where it does not wait.
-        exit: How it ended; left out while it goes on.
-    """
-
-    run: str
-    stage: protocol.Stage
-    stdout: str | UnsetType = UNSET
-    stdout_base64: str | UnsetType = UNSET
-    stderr: str | UnsetType = UNSET
-    stderr_base64: str | UnsetType = UNSET
-    missed_bytes: int = 0
-    files: list[protocol.ResultFile] | UnsetType = UNSET
-    left_out: list[protocol.ResultLeftOut] | UnsetType = UNSET
-    position: int | UnsetType = UNSET
-    exit: protocol.Exit | UnsetType = UNSET
 
 
 class _Signal(msgspec.Struct, forbid_unknown_fields=True):
@@ -112,19 +82,20 @@ class KeptRuns:
         ]
 
     async def begin(
-        self, request: web.Request, asked: protocol.RunRequest, principal: Principal
+        self, request: web.Request, asked: protocol.PostedRun, principal: Principal
     ) -> web.StreamResponse:
         """Start a run that goes on without its client; answers once it is accepted."""
+        began = await self._announced(asked)
         # Its client has gone by then: with 0 seconds it would not outlive this answer.
         keep_s = self._desk.settings.keep_s if asked.keep_s is UNSET else asked.keep_s
         count_run(self._desk, principal)
         once = None if asked.once is UNSET else asked.once
         with carrying(request):
             seat = await self._desk.house.begin(
-                wire.job_of(asked), principal, keep_s=keep_s, once=once
+                wire.job_of(asked), principal, keep_s=keep_s, once=once, began=began
             )
             try:
-                _refuse(await seat.next())
+                refuse(await seat.next())
             finally:
                 seat.leave()
         record = seat.show.record
@@ -137,6 +108,19 @@ class KeptRuns:
             response.headers["Preference-Applied"] = "respond-async"
         return response
 
+    async def _announced(self, asked: protocol.PostedRun) -> Callable[[Show], None]:
+        """Return what is to be called with the run, which sees to its callback if it has one.
+
+        Raises:
+            WsrunnerError: It may not go there, or too many wait.
+        """
+        callback, webhooks = asked.callback, self._desk.webhooks
+        if callback is UNSET:
+            return lambda _: None
+        webhooks.check(callback.url, callback.secret)
+        await webhooks.check_room()
+        return lambda show: webhooks.follow(show, callback.url, callback.secret, told_end)
+
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Say how a run is, or tell of it from where the client has left it."""
         kinds = ",".join(request.headers.getall("Accept", ())).split(",")
@@ -144,7 +128,7 @@ class KeptRuns:
         kind = next((each for each in named if each in ENCODINGS), None)
         async with self._place(request), self._seat(request, after=_after(request)) as seat:
             if kind is None:
-                return response_of(answers.json(200, _state(seat)))
+                return response_of(answers.json(200, state_of(seat.show)))
             return await self._tell(request, seat, kind)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
@@ -245,13 +229,6 @@ def _is_end(item: Item) -> bool:
     return isinstance(item, Entry) and isinstance(item.event, Exit | Refused)
 
 
-def _refuse(items: list[Item]) -> None:
-    """Raise what a run was refused for, if it was."""
-    for item in items:
-        if isinstance(item, Entry) and isinstance(item.event, Refused):
-            raise item.event.error
-
-
 def _after(request: web.Request) -> int:
     """Return the number of the last event that the client has."""
     last = request.headers.get("Last-Event-ID")
@@ -272,39 +249,3 @@ def _number(request: web.Request, name: str) -> int | None:
     if not value.isdecimal() or len(value) > 16:  # noqa: PLR2004 - below 2^53
         raise BadMessageError(f"{name} is {value[:100]!r}, which is no number")
     return int(value)
-
-
-def _state(seat: Seat) -> RunState:
-    """Return how a run is.
-
-    Raises:
-        WsrunnerError: It was refused.
-    """
-    show = seat.show
-    items = Cursor(show.journal, 0).take(sys.maxsize)
-    _refuse(list(items))
-    streams: dict[bool, list[bytes]] = {False: [], True: []}
-    files = GatheredFiles()
-    missed = 0
-    ended: protocol.Exit | UnsetType = UNSET
-    run_id = show.record.run_id
-    for item in items:
-        if isinstance(item, Gap):
-            missed += item.missed_bytes or 0
-        elif isinstance(item.event, Output):
-            streams[item.event.stream == STDERR].append(item.event.data)
-        elif isinstance(item.event, File | LeftOut):
-            files.take(item.event)
-        elif isinstance(item.event, Exit):
-            ended = wire.exit_message(item.event, UNSET, run_id, item.seq)
-    given: dict[str, Any] = files.fields()
-    given |= wire.named_payload("stdout", b"".join(streams[False]))
-    given |= wire.named_payload("stderr", b"".join(streams[True]))
-    return RunState(
-        run=run_id,
-        stage=show.stage,
-        **given,
-        missed_bytes=missed,
-        position=UNSET if show.queued is None else show.queued.position,
-        exit=ended,
-    )

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 
 from wsrunner import __version__, protocol
-from wsrunner.serving.doors.kept import RunState
+from wsrunner.serving.doors.run_state import RunState
 
 _REF = "#/components/schemas/{name}"
 _RUN_EXAMPLE = {"language": "python", "code": "print(input())", "stdin": "42\n"}
@@ -32,11 +32,11 @@ _FORM = {
 def document() -> dict[str, Any]:
     """Return the document that ``GET /v1/openapi.json`` shows."""
     _, schemas = msgspec.json.schema_components(
-        [protocol.RunRequest, protocol.Result, RunState, protocol.ServerMessage],
+        [protocol.PostedRun, protocol.Result, RunState, protocol.ServerMessage],
         ref_template=_REF,
     )
     # The path says it.
-    run = schemas["RunRequest"]
+    run = schemas["PostedRun"]
     run["required"] = [name for name in run["required"] if name != "type"]
     return {
         "openapi": "3.1.0",
@@ -108,7 +108,7 @@ def _run() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _ref("RunRequest"), "example": _RUN_EXAMPLE},
+                "application/json": {"schema": _ref("PostedRun"), "example": _RUN_EXAMPLE},
                 "multipart/form-data": {"schema": _FORM},
             },
         },
@@ -121,7 +121,7 @@ def _run() -> dict[str, Any]:
             },
             "202": {
                 "description": "The run goes on by itself: asked with `Prefer: respond-async`, "
-                "`keep_s` or `once`. Its keys are secrets.",
+                "`keep_s`, `once` or `callback`. Its keys are secrets.",
                 "content": _content("application/json", _ref("Accepted")),
             },
         }

@@ -87,7 +87,7 @@ class Runs:
             job = Job(language.id, code=source, stdin=stdin, args=args)
             return await self._stream(request, job, principal, RawOutput(tell=tell))
 
-    async def _asked(self, request: web.Request) -> protocol.RunRequest:
+    async def _asked(self, request: web.Request) -> protocol.PostedRun:
         """Return what a body asks for, be it JSON or a form."""
         if request.content_type == FORM:
             body = await read_body(request, self.max_bytes, self._desk.inlet)

@@ -1,0 +1,79 @@
+"""A Redis that is asked for one thing after the other, by whoever has scripts of his own there.
+
+Owns how long a reply may take and what becomes of an error. The gate itself does not ask this way:
+see `redis`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import MovedError, RedisError
+
+from wsrunner.gates.redis import Server
+from wsrunner.gates.replica import unavailable
+
+REPLY_S = 2.0
+
+
+class Asked:
+    """Redis, as one part of the server uses it; base of its commands.
+
+    Args:
+        url: As for `gates.redis.RedisGate`.
+        prefix: Begins every key. All keys are on one node of a Cluster.
+        folder: Where the scripts are.
+        scripts: Their names.
+    """
+
+    def __init__(self, url: str, prefix: str, folder: Path, scripts: Sequence[str]) -> None:
+        self._server = Server(url, REPLY_S)
+        self._prefix = prefix
+        self._texts = {name: script(folder, name) for name in scripts}
+        # Its annotations are of all that any protocol version may answer.
+        self._redis: Any = self._server.client()
+        self._scripts = self._registered()
+
+    def _registered(self) -> dict[str, Any]:
+        return {name: self._redis.register_script(text) for name, text in self._texts.items()}
+
+    async def close(self) -> None:
+        """Give the connections up."""
+        await self._redis.aclose()
+        await self._server.close()
+
+    def _key(self, kind: str, name: str) -> str:
+        return f"{self._prefix}:{kind}:{name}"
+
+    @asynccontextmanager
+    async def _asked(self, longer_s: float = 0.0) -> AsyncIterator[None]:
+        """Bound what is asked in time, and say what went wrong as this server's error."""
+        try:
+            async with asyncio.timeout(REPLY_S + longer_s):
+                yield
+        except MovedError as exc:
+            self._move(exc.host, exc.port)
+            raise unavailable(str(exc)) from exc
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise unavailable(str(exc) or f"no reply in {REPLY_S + longer_s:g} s") from exc
+
+    def _move(self, host: str, port: int) -> None:
+        """Ask another node of a Cluster from now on: all keys are on one."""
+        self._redis = self._server.client((host, port))
+        self._scripts = self._registered()
+
+
+@cache
+def script(folder: Path, name: str) -> str:
+    """Return a script's text."""
+    return (folder / f"{name}.lua").read_text("utf-8")
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a duration as Redis takes it."""
+    return int(seconds * 1000)

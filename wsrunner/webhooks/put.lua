@@ -1,0 +1,8 @@
+-- Keeps a message, and says when it is due.
+--
+-- KEYS[1]  what is due when (zset: the message's id, Unix time in ms)     KEYS[2]  the message (string)
+-- ARGV[1]  its id     ARGV[2]  its content     ARGV[3]  due in, ms     ARGV[4]  life of the message, ms
+local now = redis.call('TIME')
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[4])
+redis.call('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[3], ARGV[1])
+return ''
