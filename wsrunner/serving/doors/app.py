@@ -20,6 +20,7 @@ from wsrunner.serving.doors.body import RequestError
 from wsrunner.serving.doors.docker_run import DockerRun
 from wsrunner.serving.doors.exchange import SERVER, Exchange, response_of
 from wsrunner.serving.doors.lists import PROBES, Lists
+from wsrunner.serving.doors.mcp import Mcp
 from wsrunner.serving.doors.pages import Pages, nothing_at, static_dir
 from wsrunner.serving.doors.piston import Piston
 from wsrunner.serving.doors.rest import Rest
@@ -52,7 +53,10 @@ class App:
     async def open(cls, desk: Desk, write_limits: tuple[int, int]) -> App:
         """Return one that is ready to serve."""
         application = web.Application(middlewares=[_answering(desk)])
-        application.add_routes(_routes(desk))
+        runs = Runs(desk)
+        mcp = Mcp(desk, runs)
+        application.add_routes([*_routes(desk, runs), *mcp.routes()])
+        application.on_shutdown.append(mcp.close)
         application.on_response_prepare.append(_finish_head)
         runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=LINGER_S
@@ -90,8 +94,7 @@ class App:
         await self._runner.cleanup()
 
 
-def _routes(desk: Desk) -> list[web.RouteDef]:
-    runs = Runs(desk)
+def _routes(desk: Desk, runs: Runs) -> list[web.RouteDef]:
     doors: list[Pages | Lists | Runs | Rest | DockerRun | Piston]
     doors = [Pages(static_dir()), Lists(desk), runs]
     if desk.settings.adapters:

@@ -16,9 +16,10 @@ from wsrunner.serving.desk import Desk
 
 PREFLIGHT_KEPT_S = 600
 _ALLOWED_HEADERS = (
-    "Accept, Authorization, Content-Type, Last-Event-ID, Prefer, Run-Key, X-Access-Token"
+    "Accept, Authorization, Content-Type, Last-Event-ID, Mcp-Method, Mcp-Name, "
+    "Mcp-Protocol-Version, Mcp-Session-Id, Prefer, Run-Key, X-Access-Token"
 )
-_SHOWN_HEADERS = "Location, Retry-After, Wsrunner-Run"
+_SHOWN_HEADERS = "Location, Mcp-Session-Id, Retry-After, Wsrunner-Run"
 
 
 def header_values(request: web.BaseRequest) -> HeaderValues:
