@@ -329,3 +329,17 @@ def test_an_answer_that_is_kept_until_the_end_has_a_bound(server):
     assert len(told["stdout"]) == 4 * 2**20
     body = {"language": "python", "code": "", "limits": {"output_kb": 2**40}}
     assert answered(post(server, "/v1/run", body), 400)["code"] == "limit_out_of_range"
+
+
+@pytest.mark.parametrize(
+    ("path", "example"),
+    [
+        ("/run", '{"image":"glot/python","payload":{"language":"python","files":[…]}}'),
+        ("/api_v1/run", '{"language":"python","code":"…"}'),
+        ("/v1/run", '{"language":"python","code":"…"}'),
+    ],
+)
+def test_who_sends_no_json_is_shown_what_goes_there(server, path, example):
+    status, _, body = post(server, path, b"{", **{"Content-Type": "application/json"})
+    assert status == 400
+    assert json.loads(body)["message"].endswith(f"expected one JSON object such as {example}")

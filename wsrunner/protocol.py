@@ -501,7 +501,8 @@ _run_decoder = msgspec.json.Decoder(PostedRun)
 _id_decoder = msgspec.json.Decoder(_OnlyId)
 _encoder = msgspec.json.Encoder()
 _server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
-_EXAMPLE = 'one JSON object such as {"type":"run","language":"python","code":"…"}'
+SOCKET_EXAMPLE = '{"type":"run","language":"python","code":"…"}'
+POST_EXAMPLE = '{"language":"python","code":"…"}'
 
 
 def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
@@ -530,13 +531,24 @@ def decode_run(message: bytes, *, max_bytes: int) -> PostedRun:
     Raises:
         TooLargeError, BadMessageError: See `decode`.
     """
-    request = decode_as(message, _run_decoder, max_bytes)
+    request = decode_as(message, _run_decoder, max_bytes, POST_EXAMPLE)
     check_run(request)
     return request
 
 
-def decode_as(message: str | bytes, decoder: msgspec.json.Decoder[T], max_bytes: int) -> T:
+def decode_as(
+    message: str | bytes,
+    decoder: msgspec.json.Decoder[T],
+    max_bytes: int,
+    example: str = SOCKET_EXAMPLE,
+) -> T:
     """Decode what a decoder takes.
+
+    Args:
+        message: See `decode`.
+        decoder: The decoder.
+        max_bytes: See `decode`.
+        example: What might have been sent, for whoever sends no JSON.
 
     Raises:
         TooLargeError, BadMessageError: See `decode`.
@@ -552,7 +564,9 @@ def decode_as(message: str | bytes, decoder: msgspec.json.Decoder[T], max_bytes:
             _quoted(_readable(reason)), path=_quoted(path.strip("`")) or "$"
         ) from exc
     except msgspec.DecodeError as exc:
-        raise BadMessageError(f"not JSON: {exc}; expected {_EXAMPLE}", path="$") from exc
+        raise BadMessageError(
+            f"not JSON: {exc}; expected one JSON object such as {example}", path="$"
+        ) from exc
     except UnicodeDecodeError as exc:
         raise BadMessageError(f"not UTF-8: byte {exc.start} of a string", path="$") from exc
     except RecursionError as exc:

@@ -22,7 +22,7 @@ from wsrunner.runs.job import Principal
 from wsrunner.serving import answers
 from wsrunner.serving.access import Access, AccessError, is_loopback
 from wsrunner.serving.answers import Answer
-from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH, SOCKET_PATHS
+from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH, SOCKET_PATHS
 
 
 class Handshakes:
@@ -52,7 +52,8 @@ class Handshakes:
             )
             refusal.headers["Allow"] = "GET"
             return refusal
-        if path not in SOCKET_PATHS and not path.startswith(f"{RUN_PATH}/"):
+        closed = path == PISTON_PATH and not self._host.settings.adapters
+        if closed or (path not in SOCKET_PATHS and not path.startswith(f"{RUN_PATH}/")):
             return answers.error(
                 404, "not_found", f"no WebSocket at {path[:100]}; there is {RUN_PATH}"
             )

@@ -31,7 +31,8 @@ from wsrunner.serving.inlet import Inlet
 from wsrunner.serving.json_session import JsonSession
 from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
-from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH
+from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH
+from wsrunner.serving.piston_session import PistonSession
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
@@ -188,6 +189,8 @@ async def _listen(
         principal = connection.principal
         if path == MONITOR_PATH:
             await desk.monitor.converse(connection, principal)
+        elif path == PISTON_PATH:
+            await PistonSession(connection, desk.registry, desk.rate, principal).converse()
         elif path == RUN_PATH:
             session = JsonSession(connection, desk.registry, desk.house, desk.rate, principal)
             await session.converse()

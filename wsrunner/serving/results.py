@@ -1,4 +1,4 @@
-"""Files that came out of a run, gathered for an answer that has them whole."""
+"""What answers that come at the end share: files gathered whole, and which ends are none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from msgspec import UNSET
 
 from wsrunner.protocol import ResultFile, ResultLeftOut
 from wsrunner.runs.events import File, LeftOut
+
+BROKEN = frozenset({"engine_lost", "lease_lost", "draining"})
+"""Ends that are no program's doing."""
 
 
 class GatheredFiles:

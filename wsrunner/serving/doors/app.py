@@ -26,7 +26,7 @@ from wsrunner.serving.doors.piston import Piston
 from wsrunner.serving.doors.rest import Rest
 from wsrunner.serving.doors.runs import Runs
 from wsrunner.serving.entrance import LINE_MAX_BYTES
-from wsrunner.serving.paths import MONITOR_PATH, RUN_PATH
+from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH
 
 IDLE_S = 60.0
 """How long a connection may be without a request."""
@@ -101,6 +101,8 @@ def _routes(desk: Desk, runs: Runs) -> list[web.RouteDef]:
         doors += [Rest(runs), DockerRun(desk, runs), Piston(desk, runs)]
     routes = [route for door in doors for route in door.routes()]
     sockets = [MONITOR_PATH, RUN_PATH, f"{RUN_PATH}/{{language:.*}}"]
+    if desk.settings.adapters:
+        sockets.append(PISTON_PATH)
     routes += [web.get(path, _speaks_websocket) for path in sockets]
     return routes
 

@@ -23,8 +23,9 @@ from wsrunner.serving.access import AccessError
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.body import RequestError, no_continue, read_body
 from wsrunner.serving.doors.exchange import response_of
-from wsrunner.serving.doors.readers import BROKEN, Gathered
+from wsrunner.serving.doors.readers import Gathered
 from wsrunner.serving.doors.runs import Runs
+from wsrunner.serving.results import BROKEN
 from wsrunner.units import KIB
 
 STDOUT = 1
@@ -68,6 +69,7 @@ class GlotRequest(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(GlotRequest)
+_EXAMPLE = '{"image":"glot/python","payload":{"language":"python","files":[…]}}'
 
 
 class DockerRun:
@@ -105,7 +107,7 @@ class DockerRun:
         async with self._runs.place(request) as principal:
             # docker-run never looks at the body's media type.
             body = await read_body(request, self._runs.max_bytes, self._desk.inlet)
-            asked = protocol.decode_as(body, _decoder, self._runs.max_bytes)
+            asked = protocol.decode_as(body, _decoder, self._runs.max_bytes, _EXAMPLE)
             job = wire.job_of(self._request(asked))
             gathered = await self._runs.gather(request, job, principal)
         end = gathered.settled()

@@ -158,7 +158,7 @@ class KeptRuns:
         """Send the program a signal."""
         async with self._place(request):
             body = await read_body(request, KIB, self._desk.inlet)
-            name = protocol.decode_as(body, _signal_decoder, KIB).signal
+            name = protocol.decode_as(body, _signal_decoder, KIB, '{"signal":"SIGINT"}').signal
             async with self._driving(request) as seat:
                 seat.signal(name)
         return web.Response(status=204)

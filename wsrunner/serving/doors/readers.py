@@ -21,7 +21,7 @@ from wsrunner.runs.run import Run
 from wsrunner.serving import wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.plain_session import outcome
-from wsrunner.serving.results import GatheredFiles
+from wsrunner.serving.results import BROKEN, GatheredFiles
 
 KEEP_ALIVE_S = 15.0
 """How often something is sent to a client that hears nothing: proxies give up after 30 s or so."""
@@ -31,8 +31,6 @@ UNBUFFERED = {
     "X-Content-Type-Options": "nosniff",
     "X-Accel-Buffering": "no",
 }
-BROKEN = frozenset({"engine_lost", "lease_lost", "draining"})
-"""Ends that are no program's doing."""
 
 
 class Waiter(Reader, Protocol):

@@ -49,7 +49,7 @@ class Rest:
         """Run code, and answer with what came of it."""
         async with self._runs.place(request) as principal:
             body = await self._runs.json_body(request)
-            asked = protocol.decode_as(body, _decoder, self._runs.max_bytes)
+            asked = protocol.decode_as(body, _decoder, self._runs.max_bytes, protocol.POST_EXAMPLE)
             run = protocol.RunRequest(
                 language=asked.language,
                 code=asked.code,
