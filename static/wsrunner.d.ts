@@ -42,6 +42,8 @@ interface RequestBase {
   once?: string;
   /** Patterns of the files that are to come back: `*.png`, or `out/` for all in a folder. */
   outputs?: string[];
+  /** Be told by `on("waiting")` when the program waits for input. */
+  waiting?: boolean;
 }
 
 /** Exactly one of `code` (the main file's content) and `files` (the first is the main file). */
@@ -83,6 +85,13 @@ export interface Gap {
   /** All output before that. */
   before_bytes: number;
   missed_bytes: number | null;
+}
+
+/** The program waits for input, and none is on its way to it. */
+export interface Waiting {
+  type: "waiting";
+  id: string;
+  run: string;
 }
 
 export interface Queued {
@@ -244,6 +253,7 @@ export class Run implements AsyncIterable<Line> {
   on(type: "queued", listener: (queued: Queued) => void): () => void;
   on(type: "started", listener: (started: Started) => void): () => void;
   on(type: "output", listener: (chunk: Chunk) => void): () => void;
+  on(type: "waiting", listener: (waiting: Waiting) => void): () => void;
   on(type: "file", listener: (file: RunFile) => void): () => void;
   on(type: "exit", listener: (exit: Exit) => void): () => void;
   on(type: "error", listener: (error: WsrunnerError) => void): () => void;

@@ -615,7 +615,7 @@ export class Run extends Emitter {
   }
 
   /**
-   * Subscribe to `queued`, `started`, `output`, `file`, `exit`, `error`; of a kept run also `accepted`,
+   * Subscribe to `queued`, `started`, `output`, `waiting`, `file`, `exit`, `error`; of a kept run also `accepted`,
    * `attached` and `gap`.
    *
    * @param {string} type
@@ -717,7 +717,8 @@ export class Run extends Emitter {
         if (this.#keeping) this.#goOnHere(this.#keeping, message);
         return false;
       case "gap":
-        this._emit("gap", message);
+      case "waiting":
+        this._emit(message.type, message);
         return false;
       case "detached":
         this._fail(new WsrunnerError("detached", "this client has left the run, which may go on"));

@@ -1,8 +1,12 @@
 """Programs that want input: told once they wait for it, and only then."""
 
+import asyncio
+
 import pytest
 
 from tests.live.test_kept import attach, begin, hear_all
+from tests.talk import PATIENCE_S
+from wsrunner.client import Client
 from wsrunner.runs.asking import UNDER_WAY_S, Asking
 
 ASKS = "for name in 'ab': print(input(name + '? '))"
@@ -83,6 +87,21 @@ async def test_it_is_seen_in_whatever_way_a_program_reads(server, way):
         await talk.hear_kind("waiting")
         await talk.say("stdin", data="x\n")
         assert (await talk.finish()).code == 0
+
+
+@pytest.mark.parametrize("keep_s", [None, 5])
+async def test_the_python_client_is_told(server, keep_s):
+    asked = asyncio.Queue()
+    async with asyncio.timeout(PATIENCE_S), Client(server.url) as client:
+        run = await client.run(
+            "python", code=ASKS, keep_s=keep_s, on_waiting=lambda: asked.put_nowait(True)
+        )
+        for _ in "ab":
+            await asked.get()
+            await run.stdin("x\n")
+        printed = b"".join([output.data async for output in run])
+    assert printed == b"a? x\nb? x\n"
+    assert asked.empty()
 
 
 async def test_of_runs_in_one_workspace_those_are_told_that_ask(server):

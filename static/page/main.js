@@ -7,6 +7,7 @@
 
 import { isDark, setUpDivider, setUpTheme } from "./appearance.js";
 import { splitArguments } from "./args.js";
+import { showAsking } from "./asks.js";
 import { createEditor } from "./editor.js";
 import { Findings } from "./findings.js";
 import { isRunKey } from "./keys.js";
@@ -146,6 +147,7 @@ async function run() {
   if (merge && input !== "terminal") request.merge = true;
   if (args.trim()) request.args = splitArguments(args);
   if (input === "text") request.stdin = stdin;
+  if (input === "typed") request.waiting = true;
   visit = new Visit({ language, input, merged: request.merge });
   const starting = prepare(files);
   $("log").hidden = input === "terminal";
@@ -344,6 +346,7 @@ function follow(mine, { inTerminal, typed, retype }) {
     // A line that is not ended is a prompt.
     if (typed && TOUCH.matches && !text.endsWith("\n")) focusInput();
   });
+  showAsking(mine, $("input"));
   mine.on("file", (file) => made.add(file));
   mine.on("gap", ({ missed_bytes: missed }) => {
     const words = `(${missed ? size(missed) : "Some"} of the output is not kept any more)`;

@@ -52,6 +52,19 @@ async def test_much_stdin_waits_for_the_program(node, server):
     assert await play(node, server, script) == "3000000\n"
 
 
+async def test_a_program_that_waits_for_input_is_answered(node, server):
+    script = """
+      import { connect } from "./wsrunner.js";
+      const connection = connect("http://127.0.0.1:8001");
+      const code = "print(int(input()) + int(input()))";
+      const run = connection.run({ language: "python", code, waiting: true });
+      run.on("waiting", () => run.stdin("21\\n"));
+      console.log((await run.collect()).stdout.trim());
+      connection.close();
+    """
+    assert await play(node, server, script) == "42\n"
+
+
 async def test_bytes_that_are_no_text_arrive_as_they_are(node, server):
     script = r"""
       import { connect } from "./wsrunner.js";

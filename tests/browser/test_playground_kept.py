@@ -1,5 +1,7 @@
 """Runs of the playground that outlive its page, and those that a link leads to."""
 
+import re
+
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
@@ -49,6 +51,20 @@ async def test_a_link_to_drive_shows_all_output_and_takes_input_and_stop(open_pa
     await play.ended("Stopped by you")
     assert (await driver.hear_kind("exit", "r"))["reason"] == "cancelled"
     assert not [url for url in asked if accepted["drive"] in url.partition("#")[0]]
+
+
+async def test_the_input_field_shows_that_the_program_waits_for_input(open_page, site):
+    page = await open_page(site)
+    play = await Playground(page).ready()
+    field = page.locator("#input")
+    await play.run("import time\nprint(input('a? '))\ntime.sleep(1)\nprint(input('b? '))")
+    for letter in "ab":
+        await play.says(f"{letter}? ")
+        await expect(field).to_have_class(re.compile("asked"))
+        await page.keyboard.type("x")
+        await page.keyboard.press("Enter")
+        await expect(field).not_to_have_class(re.compile("asked"))
+    await expect(play.outcome).to_contain_text("0")
 
 
 async def test_a_link_to_watch_takes_no_input_and_leaving_ends_nothing(open_page, site, driver):

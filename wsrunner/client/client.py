@@ -25,7 +25,13 @@ from wsrunner import address, protocol
 from wsrunner.address import DEFAULT_URL
 from wsrunner.client import catalogue, encoding
 from wsrunner.client.connection import Connection, token_headers
-from wsrunner.client.course import Course, GapListener, QueuedListener, StartedListener
+from wsrunner.client.course import (
+    Course,
+    GapListener,
+    QueuedListener,
+    StartedListener,
+    WaitingListener,
+)
 from wsrunner.client.errors import CLOSE_TOO_BIG, ConnectionLostError, RunRefusedError
 from wsrunner.client.files import LeftOut, RunFile
 from wsrunner.client.flow import StreamName
@@ -133,6 +139,7 @@ class Client:
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
         on_gap: GapListener | None = None,
+        on_waiting: WaitingListener | None = None,
     ) -> Run:
         """Start a run, and return once the server accepted it.
 
@@ -156,7 +163,9 @@ class Client:
             on_queued: Called when the run must wait and whenever its position changes.
             on_started: Called when a stage starts.
             on_gap: Called with the bytes of output that were lost while the client was away for
-                too long. None of these may block or raise.
+                too long.
+            on_waiting: Called when the program waits for input, once each time; None does not ask
+                the server to look. None of these may block or raise.
 
         Raises:
             RunRefusedError: The server doesn't take it: `code`, `message`, `path`, `retry_after_s`.
@@ -183,9 +192,12 @@ class Client:
             keep_s=keep_s,
             once=None if keep_s is None else new_once(),
             outputs=outputs,
+            waiting=on_waiting is not None,
         )
         keeping = None if keep_s is None else Keeping(request, keep_s)
-        course = Course(run_id, on_queued, on_started, keeping=keeping, on_gap=on_gap)
+        course = Course(
+            run_id, on_queued, on_started, keeping=keeping, on_gap=on_gap, on_waiting=on_waiting
+        )
         run = await self._begin(course, request)
         if raw is not None and inline is None:
             self._link.spawn(_feed(run, raw))
@@ -200,6 +212,7 @@ class Client:
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
         on_gap: GapListener | None = None,
+        on_waiting: WaitingListener | None = None,
     ) -> Run:
         """Attach to a kept run, to drive it or to watch it, and return once that is granted.
 
@@ -209,7 +222,8 @@ class Client:
             after: Number of the last event that the caller has; 0 to hear all that is there.
             on_queued: As for `run`, and so are
             on_started: this one and
-            on_gap: this.
+            on_gap: this, and
+            on_waiting: this, if the run was begun so that it is told.
 
         Raises:
             RunRefusedError: There is no such run (any more), or the key does not open it.
@@ -219,7 +233,12 @@ class Client:
         """
         keeping = Keeping.of(run, key, after)
         course = Course(
-            f"r{self._count + 1}", on_queued, on_started, keeping=keeping, on_gap=on_gap
+            f"r{self._count + 1}",
+            on_queued,
+            on_started,
+            keeping=keeping,
+            on_gap=on_gap,
+            on_waiting=on_waiting,
         )
         return await self._begin(course, keeping.greeting(course.id))
 

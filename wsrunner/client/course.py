@@ -19,6 +19,8 @@ QueuedListener = Callable[[int, int], None]
 """Called with (position, waiting): 1 is next in line; `waiting` counts all that wait."""
 StartedListener = Callable[[str], None]
 """Called with the stage that begins: ``build`` or ``run``."""
+WaitingListener = Callable[[], None]
+"""Called when the program waits for input."""
 GapListener = Callable[[int], None]
 """Called with the bytes of a kept run's output that nobody has any more."""
 
@@ -45,6 +47,7 @@ class Course:
         *,
         keeping: Keeping | None = None,
         on_gap: GapListener | None = None,
+        on_waiting: WaitingListener | None = None,
     ) -> None:
         self.id = run_id
         self.keeping = keeping
@@ -63,8 +66,9 @@ class Course:
         self._on_queued = on_queued
         self._on_started = on_started
         self._on_gap = on_gap
+        self._on_waiting = on_waiting
 
-    def take(self, event: protocol.ServerMessage) -> bool:  # noqa: C901 - a flat table
+    def take(self, event: protocol.ServerMessage) -> bool:  # noqa: C901, PLR0912 - a flat table
         """Take what the server says; tell whether the output buffer is full now."""
         keeping = self.keeping
         if keeping is not None and not keeping.new(event):
@@ -91,6 +95,9 @@ class Course:
                     self._on_started(event.stage)
             case protocol.OutputFile() | protocol.LeftOut():
                 self.incoming.take(event)
+            case protocol.Waiting():
+                if self._on_waiting is not None:
+                    self._on_waiting()
             case protocol.Drained():
                 self.window.taken(event.bytes)
                 if keeping is not None:

@@ -33,6 +33,7 @@ def run_request(
     outputs: Sequence[str],
     keep_s: float | None = None,
     once: str | None = None,
+    waiting: bool = False,
 ) -> protocol.RunRequest:
     """Return the request for a run; the arguments are those of `Client.run`.
 
@@ -60,6 +61,7 @@ def run_request(
         keep_s=UNSET if keep_s is None else keep_s,
         once=UNSET if once is None else once,
         outputs=list(outputs),
+        waiting=waiting,
     )
 
 
