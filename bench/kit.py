@@ -414,6 +414,11 @@ class Socket:
         self._receive()
         self._parse()
 
+    def drop(self) -> None:
+        """Take what has come, one read's worth, and throw it away, pings too."""
+        self._receive()
+        self._buffer.clear()
+
     def pop(self) -> bytes | None:
         """Return the next message, None if none is complete."""
         return self._messages.popleft() if self._messages else None

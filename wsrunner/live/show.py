@@ -30,6 +30,8 @@ JOINED_BYTES = 32 * 1024
 VIEWER_PACE_S = 0.0001
 """By how much each client that is attached puts off the next message to those who view: to tell one
 of them takes about 30 µs."""
+BREATH = 0.25
+"""After that share of the time that it took to tell them all, at the least, they are told again."""
 PACE_MAX_S = 0.05
 PACE_MIN_S = 0.005
 """For fewer it is not worth a timer."""
@@ -101,6 +103,7 @@ class Seat:
         self._complaints: list[WsrunnerError] = []
         self._failure: WsrunnerError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._turn = 0
 
     @property
     def seq(self) -> int:
@@ -127,6 +130,8 @@ class Seat:
                 return []
             self._waiter = asyncio.get_running_loop().create_future()
             self.show.waiting.add(self)
+            if self.behind_bytes:
+                self.show.arm()
             try:
                 await self._waiter
             finally:
@@ -146,12 +151,23 @@ class Seat:
         if self.drained_bytes > self._drained_told and not show.journal.ended:
             self._drained_told = self.drained_bytes
             items.append(Drained(self.drained_bytes))
-        entries = self._cursor.take(TAKE_BYTES)
+        entries = [] if self._has_had_its_turn() else self._cursor.take(TAKE_BYTES)
         if entries:
             # Who watches may be one of a thousand: fewer messages, and the same for all.
             items += entries if self.role == "drive" else joined(entries, JOINED_BYTES)
+            self._turn = show.turn
             show.moved(self)
         return items
+
+    def _has_had_its_turn(self) -> bool:
+        """Whether it waits for the others' next turn, rather than go on with what little is new."""
+        show = self.show
+        return (
+            self.role == "view"
+            and show.pace_s > 0
+            and self._turn == show.turn
+            and self.behind_bytes < TAKE_BYTES
+        )
 
     def wake(self) -> None:
         """Let it look again."""
@@ -240,6 +256,7 @@ class Show(ABC):
         stage: Where it is.
         seats: Who is attached here.
         waiting: Those of them who have heard everything.
+        turn: How often those who view have been told that there is something new.
     """
 
     def __init__(self, record: Record, journal_bytes: int, seats_max: int) -> None:
@@ -250,7 +267,9 @@ class Show(ABC):
         self.seats: set[Seat] = set()
         self.waiting: set[Seat] = set()
         self._seats_max = seats_max
+        self.turn = 1
         self._tick: asyncio.TimerHandle | None = None
+        self._next_s = 0.0
         self._words: dict[object, bytes] = {}
 
     def sit(self, role: Role, after: int = 0, name: str = "") -> Seat:
@@ -288,24 +307,45 @@ class Show(ABC):
             self.stage = event.stage
         self.wake()
 
+    @property
+    def pace_s(self) -> float:
+        """How long those who view wait for a message; 0 where they are few, or at the end."""
+        pace_s = min(len(self.seats) * VIEWER_PACE_S, PACE_MAX_S)
+        return 0.0 if pace_s < PACE_MIN_S or self.journal.ended else pace_s
+
     def wake(self) -> None:
         """Let those look again who have heard everything: viewers in a moment, where many are."""
-        pace_s = min(len(self.seats) * VIEWER_PACE_S, PACE_MAX_S)
-        if pace_s < PACE_MIN_S or self.journal.ended:
+        if not self.pace_s:
             self._wake_all()
             return
         # In passing: those who drive are few, but among those who wait.
         for seat in [each for each in self.waiting if each.role == "drive"]:
             seat.wake()
+        self.arm()
+
+    def arm(self) -> None:
+        """Have viewers told when it is time."""
         if self._tick is None and self.waiting:
-            self._tick = asyncio.get_running_loop().call_later(pace_s, self._wake_all)
+            loop = asyncio.get_running_loop()
+            self._tick = loop.call_at(max(self._next_s, loop.time()), self._wake_all)
 
     def _wake_all(self) -> None:
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
+        self.turn += 1
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        self._next_s = begun_s + self.pace_s
         for seat in list(self.waiting):
             seat.wake()
+        if self.pace_s:
+            loop.call_soon(self._told, begun_s)
+
+    def _told(self, begun_s: float) -> None:
+        """Hear that all have taken their turn: where that took long, the next is put off."""
+        now_s = asyncio.get_running_loop().time()
+        self._next_s = max(self._next_s, now_s + BREATH * (now_s - begun_s))
 
     def words(self, key: object, make: Callable[[], bytes]) -> bytes:
         """Return a message as it is sent, made once for all who hear it at about the same time.

@@ -393,9 +393,9 @@ while kill -0 "$keeper"; do
     peek
   else
     wait "${news:-$keeper}"
+    look
   fi
   news=''
-  look
   hand_over
   if [ -n "$mark" ] && [ -z "$peeks" ]; then
     [ -n "$BASH_VERSION" ] && can_peek && peeks=1

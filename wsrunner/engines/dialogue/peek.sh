@@ -11,7 +11,7 @@ peek() { # looks once, after a pause
     told='' seen='' pause=0.02
   elif is_busy || ! asks; then
     [ -z "$told" ] || printf '%s!running\n' "$mark" >&6
-    told='' seen='' pause=0.02
+    told='' seen=''
   elif [ "$found" = "$told" ]; then
     pause=0.03
   elif [ "$found" = "$seen" ]; then
@@ -22,7 +22,7 @@ peek() { # looks once, after a pause
   fi
 }
 
-is_busy() { # whether there was much to do since the last look: then it costs no more than this
+is_busy() { # whether there was something to do since the last look: then it costs no more than this
   used=0
   if [ -n "$v2" ]; then
     field $cgroup/cpu.stat usage_usec
@@ -30,8 +30,9 @@ is_busy() { # whether there was much to do since the last look: then it costs no
   elif [ -n "$v1" ]; then
     read -r used <"$v1/cpuacct.usage"
   fi
-  before=$used_before used_before=$used
-  [ $((used - before)) -gt 8000000 ]
+  before=$used_before used_before=$used pause=0.03
+  # A look is a fifth of that.
+  [ $((used - before)) -gt 2000000 ] || { pause=0.02 && return 1; }
 }
 
 asks() { # whether a thread waits for input; sets found to which and how often it has slept
