@@ -321,7 +321,7 @@ def _waiting(server: kit.Server, rounds: int) -> list[Figure]:
         client.send(type="run", language="python", code=code, waiting=True)
         printed_s = 0.0
         while (event := json.loads(client.receive()))["type"] != "exit":
-            if event["type"] == "stdout":
+            if event["type"] == "stdout" and "@" in event["data"]:
                 printed_s = float(event["data"].strip(" @"))
             elif event["type"] == "waiting":
                 lags.append((time.monotonic() - printed_s) * MS)
@@ -329,7 +329,7 @@ def _waiting(server: kit.Server, rounds: int) -> list[Figure]:
 
         def busy(*, waiting: bool) -> Callable[[], None]:
             def taker() -> None:
-                code = WORK.format(turns=10_000_000)
+                code = WORK.format(turns=20_000_000)
                 client.send(type="run", language="python", code=code, waiting=waiting)
                 cpu[waiting].append(json.loads(client.skim())["cpu_ms"])
 
