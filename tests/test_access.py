@@ -16,11 +16,13 @@ from wsrunner.serving.access import (
     client_of,
 )
 from wsrunner.serving.tenancy import Tenancy
+from wsrunner.serving.tickets import Tickets
 from wsrunner.settings import Settings
 
 
 def access_of(settings):
-    return Access(settings, Tenancy(settings.tenants, languages.load(), asyncio.Event()))
+    tenancy = Tenancy(settings.tenants, languages.load(), asyncio.Event())
+    return Access(settings, tenancy, Tickets(None))
 
 
 def headers(**given):

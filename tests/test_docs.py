@@ -99,6 +99,7 @@ ADAPTERS = {
         "serving.doors.readers",
         "serving.doors.rest",
         "serving.doors.runs",
+        "serving.doors.tickets",
         "webhooks.sender",
     },
     "aiodocker": {"engines.docker.engine", "engines.docker.images"},

@@ -9,6 +9,7 @@ Owns the keys and the commands. With `gates.redis` the only module that knows re
     {prefix}:live:once:HASH    string  the run that a request has begun
     {prefix}:live:letters:ID   stream  to that replica
     {prefix}:live:replica:ID   string  there while that replica lives
+    {prefix}:live:ticket:HASH  string  whom a ticket stands for, until it is used
 
 A command whose reply did not come may have been carried out: all of these may be given again.
 """
@@ -204,6 +205,17 @@ class Store(Asked):
                 if is_there
             },
         )
+
+    async def put_ticket(self, hashed: str, content: bytes, life_s: float) -> None:
+        """Keep whom a ticket stands for."""
+        async with self._asked():
+            await self._redis.set(self._key("ticket", hashed), content, px=milliseconds(life_s))
+
+    async def take_ticket(self, hashed: str) -> bytes | None:
+        """Return whom a ticket stands for, and forget it; a reply that is lost has used it."""
+        async with self._asked():
+            content: bytes | None = await self._redis.getdel(self._key("ticket", hashed))
+        return content
 
     async def lose(self, run_id: str, content: bytes) -> None:
         """End a run whose replica is gone, if nobody has."""

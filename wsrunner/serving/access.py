@@ -20,6 +20,7 @@ from wsrunner.serving import answers
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.signed import SignedTokenError, SignedTokens, looks_signed
 from wsrunner.serving.tenancy import Tenancy
+from wsrunner.serving.tickets import Tickets
 from wsrunner.settings import Settings
 from wsrunner.tenants import Tenant
 
@@ -81,6 +82,13 @@ class TokenError(UnauthorizedError):
         AccessError.__init__(self, f"the signed token is not taken: {reason}")
 
 
+class TicketError(UnauthorizedError):
+    """A ticket that opens nothing."""
+
+    def __init__(self) -> None:
+        AccessError.__init__(self, "the ticket is none, was used, or is more than 30 s old")
+
+
 class OperatorsOnlyError(AccessError):
     """What only operators may see where there are tenants."""
 
@@ -108,9 +116,11 @@ class Access:
     Args:
         settings: Tokens, origins and address.
         tenancy: The tenants.
+        tickets: What opens a socket once.
     """
 
-    def __init__(self, settings: Settings, tenancy: Tenancy) -> None:
+    def __init__(self, settings: Settings, tenancy: Tenancy, tickets: Tickets) -> None:
+        self.tickets = tickets
         self._tenancy = tenancy
         self._signed = SignedTokens(tenancy, allowance_of)
         self._needs_token = bool(settings.token or settings.tenants)
@@ -139,6 +149,28 @@ class Access:
         if principal is None:
             raise UnauthorizedError
         self._check_tenant_origin(headers, principal)
+        return principal
+
+    def of_ticket(self, found: Principal | None, headers: HeaderValues, client: str) -> Principal:
+        """Return whom a ticket stands for, at the address that it is used from.
+
+        Args:
+            found: Who asked for the ticket; None if there is no such ticket.
+            headers: Of the request.
+            client: The address it came from.
+
+        Raises:
+            TicketError: There is no such ticket.
+            OriginError: Its tenant's page is another's.
+        """
+        if found is None:
+            raise TicketError
+        address = client_of(headers, client, self._proxies)
+        # Whom the gate counts stays who asked, if that was a user of a tenant.
+        user = found.user if found.subject else address
+        principal = dataclasses.replace(found, client=address, user=user)
+        if principal.tenant:
+            self._check_tenant_origin(headers, principal)
         return principal
 
     def watcher(self, headers: HeaderValues, client: str) -> Principal:

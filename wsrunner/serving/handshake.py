@@ -9,20 +9,21 @@ from __future__ import annotations
 import dataclasses
 import http
 import itertools
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from wsrunner import protocol
-from wsrunner.errors import UnknownLanguageError
+from wsrunner.errors import GateUnavailableError, UnknownLanguageError
 from wsrunner.runs.host import Host
 from wsrunner.runs.job import Principal
 from wsrunner.serving import answers
 from wsrunner.serving.access import Access, AccessError, is_loopback
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH, SOCKET_PATHS
+from wsrunner.serving.tickets import PARAMETER
 
 
 class Handshakes:
@@ -38,7 +39,7 @@ class Handshakes:
         self._host = host
         self._numbers = itertools.count(1)
 
-    def check(self, request: Request, client: str) -> Answer | Principal:
+    async def check(self, request: Request, client: str) -> Answer | Principal:
         """Return why a WebSocket can't be opened, or whose it is.
 
         Args:
@@ -57,13 +58,11 @@ class Handshakes:
             return answers.error(
                 404, "not_found", f"no WebSocket at {path[:100]}; there is {RUN_PATH}"
             )
-        headers = request.headers.get_all
-        ask = self._access.operator if path == MONITOR_PATH else self._access.user
         try:
-            self._access.check_origin(headers)
-            principal = self._of_socket(ask(headers, client))
-        except AccessError as exc:
-            return exc.answer()
+            self._access.check_origin(request.headers.get_all)
+            principal = self._of_socket(await self._whose(request, path, client))
+        except (AccessError, GateUnavailableError) as exc:
+            return exc.answer() if isinstance(exc, AccessError) else answers.of_error(exc)
         if self._host.draining:
             # A balancer then tries the next replica; an open socket it could not move.
             return answers.error(503, "draining", "the server is stopping")
@@ -73,6 +72,15 @@ class Handshakes:
             except UnknownLanguageError as exc:
                 return answers.of_error(exc)
         return principal
+
+    async def _whose(self, request: Request, path: str, client: str) -> Principal:
+        headers = request.headers.get_all
+        tickets = parse_qs(urlsplit(request.path).query).get(PARAMETER, [])
+        if tickets:
+            found = await self._access.tickets.redeem(tickets[0])
+            return self._access.of_ticket(found, headers, client)
+        ask = self._access.operator if path == MONITOR_PATH else self._access.user
+        return ask(headers, client)
 
     def _of_socket(self, principal: Principal) -> Principal:
         """Tell apart the sockets of a loopback address: many people's, if a proxy ends here."""

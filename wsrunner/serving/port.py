@@ -36,7 +36,6 @@ from wsrunner.serving.piston_session import PistonSession
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
-from wsrunner.serving.tenancy import Tenancy
 from wsrunner.serving.tls import Certificate
 from wsrunner.settings import Settings
 from wsrunner.units import KIB, MIB
@@ -64,7 +63,7 @@ WRITE_LIMITS = (WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES)
 
 
 def desk_of(
-    settings: Settings, registry: Registry, house: House, tenancy: Tenancy, webhooks: Dispatch
+    settings: Settings, registry: Registry, house: House, access: Access, webhooks: Dispatch
 ) -> Desk:
     """Return what all doors of a server share."""
     metrics = Metrics()
@@ -76,7 +75,7 @@ def desk_of(
         settings=settings,
         registry=registry,
         house=house,
-        access=Access(settings, tenancy),
+        access=access,
         rate=RateLimiter(settings.runs_per_minute),
         seats=Seats(settings.sockets_per_address),
         inlet=Inlet(settings.inbox_mb * MIB, settings.messages_per_s),
@@ -134,14 +133,14 @@ async def open_port(
     settings: Settings,
     registry: Registry,
     house: House,
-    tenancy: Tenancy,
+    access: Access,
     webhooks: Dispatch,
     *,
     listener: socket.socket,
     certificate: Certificate | None = None,
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
-    desk = desk_of(settings, registry, house, tenancy, webhooks)
+    desk = desk_of(settings, registry, house, access, webhooks)
     doorway = Doorway(desk.inlet)
     server = await _listen(desk, doorway, listener, certificate)
     port = Port(desk, server, doorway)
@@ -164,11 +163,11 @@ async def _listen(
 ) -> Server:
     handshakes = Handshakes(desk.access, desk.host)
 
-    def process_request(connection: ServerConnection, request: Request) -> Response | None:
+    async def process_request(connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)
         # A client that has gone already may have no address any more.
         client = str((connection.remote_address or ("",))[0])
-        answer = handshakes.check(request, client)
+        answer = await handshakes.check(request, client)
         if isinstance(answer, answers.Answer):
             return handshake.response_of(answer)
         connection.principal = answer

@@ -30,10 +30,11 @@ from wsrunner.runs.pool import Pool
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.stock import MAX_AGE_S, Stock
 from wsrunner.runs.workspaces import Workspaces
-from wsrunner.serving.access import is_loopback
+from wsrunner.serving.access import Access, is_loopback
 from wsrunner.serving.opening import LOCAL_ENGINE, beside, open_ground
 from wsrunner.serving.port import Port, open_port
 from wsrunner.serving.tenancy import Tenancy
+from wsrunner.serving.tickets import Tickets
 from wsrunner.serving.tls import certificate_of
 from wsrunner.settings import Settings, exposed
 from wsrunner.units import KIB, MIB
@@ -140,7 +141,9 @@ async def open_server(
         )
         sweeper = asyncio.create_task(_sweep(engine), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
-        house = await stack.enter_async_context(House(registry, _store(settings)))
+        store = _store(settings)
+        house = await stack.enter_async_context(House(registry, store))
+        access = Access(settings, tenancy, Tickets(store))
         following = asyncio.create_task(tenancy.follow(gate), name="tenants")
         stack.push_async_callback(_cancelled, following)
         webhooks = await stack.enter_async_context(_webhooks(settings))
@@ -149,7 +152,7 @@ async def open_server(
                 settings,
                 registry,
                 house,
-                tenancy,
+                access,
                 webhooks,
                 listener=listener,
                 certificate=certificate,

@@ -50,6 +50,7 @@ def document() -> dict[str, Any]:
             "/v1/run": {"post": _run()},
             "/v1/run/{language}": {"post": _run_plain()},
             **_kept(),
+            "/v1/tickets": {"post": _ticket()},
             "/v1/languages": {"get": _read("The languages, and which images are there.")},
             "/v1/languages/{language}": {"get": _language()},
             "/healthz": {"get": _read("Whether the process serves.", open_to_all=True)},
@@ -63,6 +64,21 @@ def document() -> dict[str, Any]:
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
         },
+    }
+
+
+def _ticket() -> dict[str, Any]:
+    ticket = {
+        "type": "object",
+        "required": ["ticket", "expires_s"],
+        "properties": {"ticket": {"type": "string"}, "expires_s": {"type": "number"}},
+    }
+    return {
+        "summary": "A ticket that opens one WebSocket, once, as `?ticket=`.",
+        "responses": {
+            "201": {"description": "It.", "content": _content("application/json", ticket)}
+        }
+        | _refusals(),
     }
 
 
