@@ -38,10 +38,11 @@ State = Literal["new", "kept"]
 def owner_of(principal: Principal) -> str:
     """Return whose workspaces somebody uses: the one place that says so.
 
-    Who has no tenant shares the nameless one's with everybody else who has none: all who have the
-    access token, or, without one, all who reach the server.
+    A tenant's users each have their own, and so has the tenant itself. Who has no tenant shares the
+    nameless one's with everybody else who has none: all who have the access token, or, without one,
+    all who reach the server.
     """
-    return principal.tenant
+    return f"{principal.tenant}\n{principal.subject}" if principal.subject else principal.tenant
 
 
 class Facts(NamedTuple):
@@ -155,7 +156,9 @@ class Workspaces:
         await asyncio.gather(*self._ending)
 
     @contextlib.asynccontextmanager
-    async def turn(self, owner: str, name: str, box: Box) -> AsyncIterator[Turn]:
+    async def turn(
+        self, owner: str, name: str, box: Box, *, tenant_most: int = 0
+    ) -> AsyncIterator[Turn]:
         """Wait for a run's turn in a workspace, which is made if there is none of that name.
 
         Runs take their turns in the order in which they came.
@@ -164,6 +167,7 @@ class Workspaces:
             owner: Of `owner_of`.
             name: The owner's name for it.
             box: What the run's container must be made of.
+            tenant_most: How many all owners of this one's tenant may have; 0 for no limit.
 
         Raises:
             SpaceUnfitError: The one of that name is made of something else.
@@ -173,7 +177,7 @@ class Workspaces:
         Cancelling is safe.
         """
         while True:
-            kept = self._find_or_make(owner, name, box)
+            kept = self._find_or_make(owner, name, box, tenant_most)
             kept.runs += 1
             if kept.expiry is not None:
                 kept.expiry.cancel()
@@ -188,10 +192,10 @@ class Workspaces:
                 kept.runs -= 1
                 self._rest(kept)
 
-    def _find_or_make(self, owner: str, name: str, box: Box) -> _Kept:
+    def _find_or_make(self, owner: str, name: str, box: Box, tenant_most: int) -> _Kept:
         kept = self._kept.get((owner, name))
         if kept is None:
-            self._check_room(owner)
+            self._check_room(owner, tenant_most)
             kept = _Kept(owner, name, box, time.monotonic())
             self._kept[owner, name] = kept
         elif kept.box != box:
@@ -209,10 +213,13 @@ class Workspaces:
             )
         return kept
 
-    def _check_room(self, owner: str) -> None:
+    def _check_room(self, owner: str, tenant_most: int) -> None:
+        tenant = owner.partition("\n")[0]
+        of_tenant = sum(kept.owner.partition("\n")[0] == tenant for kept in self._kept.values())
         own = sum(kept.owner == owner for kept in self._kept.values())
         for count, most, whose in (
             (own, self._most_each, "you have"),
+            (of_tenant, tenant_most or self._most, "your tenant has"),
             (len(self._kept), self._most, "this server has"),
         ):
             if count >= most:
