@@ -132,7 +132,7 @@ class PistonSession:
         request = request_of(asked, language, host.settings)
         # All of its input comes later.
         request = msgspec.structs.replace(request, stdin=msgspec.UNSET)
-        self._rate.take(self._principal.client)
+        self._rate.admit(self._principal)
         self._language = language.id
         self._run = self._registry.start(wire.job_of(request), self._principal, self)
 
