@@ -44,6 +44,8 @@ interface RequestBase {
   outputs?: string[];
   /** Be told by `on("waiting")` when the program waits for input. */
   waiting?: boolean;
+  /** Name of a container that is kept for the next run of that name: files stay, processes do not. */
+  workspace?: string;
 }
 
 /** Exactly one of `code` (the main file's content) and `files` (the first is the main file). */
@@ -111,6 +113,8 @@ export interface Started {
   stage: "build" | "run";
   /** Of a kept run's events. */
   seq?: number;
+  /** With the first stage of a run in a workspace: whether files of earlier runs are there. */
+  workspace?: "new" | "kept";
 }
 
 export interface Exit {
@@ -206,6 +210,8 @@ export class Connection {
   run(request: Request): Run;
   /** Attach to a kept run with one of its keys, which says whether to drive or to watch. */
   attach(place: { run: string; key: string; after?: number; once?: string }): Run;
+  /** End a workspace: now, or with the run that goes on in it. Rejected where there is none. */
+  forget(workspace: string): Promise<void>;
   reconnect(): void;
   close(): void;
   /** The same as `close`, for `using`. */

@@ -150,6 +150,8 @@ export class Connection extends Emitter {
   #live = new Map();
   /** Runs that wait for a socket. @type {Set<Run>} */
   #waiting = new Set();
+  /** Who waits to hear that a workspace is forgotten, by id: called with the error, if there is one. @type {Map<string, (error?: WsrunnerError) => void>} */
+  #forgetting = new Map();
 
   /**
    * @param {string | URL} url
@@ -207,6 +209,21 @@ export class Connection extends Emitter {
     const keeping = new Keeping(once);
     Object.assign(keeping, { run, key, seq: after });
     return this.#begin(null, keeping);
+  }
+
+  /**
+   * End a workspace and its files: now, or with the run that goes on in it.
+   *
+   * @param {string} workspace Its name.
+   * @returns {Promise<void>} Rejected where there is none of that name, or no open connection.
+   */
+  forget(workspace) {
+    if (this.#state !== "open") return Promise.reject(new WsrunnerError("closed", "the connection is not open"));
+    const id = `f${this.#nextId++}`;
+    return new Promise((resolve, reject) => {
+      this.#forgetting.set(id, (error) => (error ? reject(error) : resolve()));
+      this.#link.send({ type: "forget", id, workspace });
+    });
   }
 
   /**
@@ -326,7 +343,10 @@ export class Connection extends Emitter {
       this.#waiting.clear();
       this.#become("closed", { error });
     }
+    const forgetting = [...this.#forgetting.values()];
+    this.#forgetting.clear();
     for (const run of over) run._fail(error);
+    for (const told of forgetting) told(error);
   }
 
   /**
@@ -350,6 +370,12 @@ export class Connection extends Emitter {
     try {
       message = JSON.parse(typeof data === "string" ? data : new TextDecoder().decode(data));
     } catch {
+      return;
+    }
+    const forgetting = this.#forgetting.get(message.id);
+    if (forgetting) {
+      this.#forgetting.delete(message.id);
+      forgetting(message.type === "error" ? serverError(message) : undefined);
       return;
     }
     const run = this.#live.get(message.id);

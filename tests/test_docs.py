@@ -100,6 +100,7 @@ ADAPTERS = {
         "serving.doors.rest",
         "serving.doors.runs",
         "serving.doors.tickets",
+        "serving.doors.workspaces",
         "webhooks.sender",
     },
     "aiodocker": {"engines.docker.engine", "engines.docker.images"},

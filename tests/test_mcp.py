@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -75,10 +76,12 @@ def refused(called):
 async def test_the_tools_say_what_they_take(tools):
     async with tools() as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"run_code", "list_languages"}
+    assert set(tools) == {"run_code", "forget_workspace", "list_languages"}
     schema = tools["run_code"].input_schema
     assert schema["required"] == ["language", "code"]
-    assert set(schema["properties"]) == {"language", "code", "stdin", "args", "files", "wall_s"}
+    assert set(schema["properties"]) == {
+        *("language", "code", "stdin", "args", "files", "wall_s", "workspace")
+    }
     assert all("description" in field for field in schema["properties"].values())
 
 
@@ -303,3 +306,20 @@ def test_the_document_s_example_prints_what_it_says(server):
         timeout=PATIENCE_S,
     )
     assert done.stdout == "42\n"
+
+
+async def test_a_workspace_holds_the_files_of_several_calls(tools):
+    name = secrets.token_hex(8)
+    async with tools() as client:
+        first = await run_code(client, "python", "open('n', 'w').write('1')", workspace=name)
+        second = await run_code(client, "python", "print(open('n').read())", workspace=name)
+        assert (first["workspace"], second["workspace"], second["stdout"]) == ("new", "kept", "1\n")
+        other = await client.call_tool(
+            "run_code", {"language": "bash", "code": "ls", "workspace": name}
+        )
+        assert "forget it first" in refused(other)
+        called = await client.call_tool("forget_workspace", {"workspace": name})
+        assert not called.is_error
+        again = await client.call_tool("forget_workspace", {"workspace": name})
+        assert f"there is no workspace '{name}'" in refused(again)
+        assert (await run_code(client, "python", "print(1)"))["workspace"] is None

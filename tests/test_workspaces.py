@@ -1,8 +1,14 @@
 """Workspaces: files stay from run to run, processes do not; bounds, expiry, forgetting."""
 
+import contextlib
+import json
+import subprocess
+
 import pytest
 
-from tests.serving import docker, until
+from tests import http_talk
+from tests.serving import COMMAND, docker, environment, until
+from wsrunner.client import Client, RunRefusedError
 
 
 def space_containers(serving):
@@ -276,3 +282,103 @@ async def test_a_killed_server_leaves_no_workspace(spaces, there):
     assert space_containers(spaces)
     spaces.kill()
     until(lambda: not space_containers(spaces), "its containers have ended")
+
+
+# The other doors.
+
+
+def test_over_http_they_are_used_listed_and_forgotten(spaces):
+    def listed():
+        return json.loads(spaces.get("/v1/workspaces"))
+
+    first = http_talk.run(spaces, language="bash", code="echo hi >f", workspace="h")
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="language"\r\n\r\nbash\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="code"\r\n\r\ncat f\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="workspace"\r\n\r\nNAME\r\n--x--\r\n'
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = http_talk.post(spaces, "/v1/run", form.replace(b"NAME", b"h"), **kind)
+    second = json.loads(answer[2])
+    assert (first["workspace"], second["workspace"], second["stdout"]) == ("new", "kept", "hi\n")
+    bad = http_talk.post(spaces, "/v1/run", form.replace(b"NAME", b"a b"), **kind)
+    assert http_talk.refused(bad, 400, "bad_message")["path"] == "$.workspace"
+    until(lambda: not listed()[0]["busy"], "nothing is left of its run")
+    [only] = listed()
+    assert (only["workspace"], only["image"].startswith("wsrunner/bash")) == ("h", True)
+    assert only["age_s"] >= only["idle_s"] >= 0
+    refused = http_talk.post(spaces, "/v1/run", {"language": "c", "code": "", "workspace": "h"})
+    assert http_talk.refused(refused, 409, "workspace_unfit")
+    for status, headers in ((403, {"Origin": "https://evil.example"}), (204, {}), (404, {})):
+        with contextlib.closing(http_talk.connect(spaces)) as connection:
+            connection.request("DELETE", "/v1/workspaces/h", headers=headers)
+            assert connection.getresponse().status == status
+    assert listed() == []
+
+
+def test_they_take_the_access_token(start_server):
+    server = start_server(warm_max=0, token="secret")
+    with contextlib.closing(http_talk.connect(server)) as connection:
+        for method, path in (("GET", ""), ("DELETE", "/x")):
+            connection.request(method, "/v1/workspaces" + path)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 401
+
+
+async def test_a_kept_run_in_a_workspace_tells_it_too(spaces):
+    async with spaces.talk() as talk:
+        fields = {"language": "python", "code": "print(1)", "workspace": "w", "keep_s": 5}
+        await talk.say("run", **fields)
+        started = await talk.hear_started()
+        assert started["workspace"] == "new"
+
+
+async def test_the_python_client_uses_lists_and_forgets_them(spaces):
+    async with Client(spaces.url) as client:
+        await client.collect("python", code="open('f', 'w').write('x')", workspace="p")
+        run = await client.run("python", code="print(open('f').read())", workspace="p", stdin="")
+        assert [output.data async for output in run] == [b"x\n"]
+        assert run.workspace == "kept"
+        assert [each["workspace"] for each in await client.workspaces()] == ["p"]
+        await client.forget("p")
+        with pytest.raises(RunRefusedError, match="there is no workspace 'p'") as caught:
+            await client.forget("p")
+        assert caught.value.code == "no_such_workspace"
+        assert (await client.collect("python", code="", workspace="p")).workspace == "new"
+
+
+def test_the_command_uses_lists_and_forgets_them(spaces, tmp_path):
+    def wsrunner(*arguments):
+        done = subprocess.run(
+            [COMMAND, *arguments, "--url", spaces.url],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    run = ("run", "-l", "bash", "--workspace", "cli", "-c")
+    assert wsrunner(*run, "echo kept >f") == (0, "", "")
+    assert wsrunner(*run, "cat f") == (0, "kept\n", "")
+    code, listed, _ = wsrunner("workspaces")
+    assert (code, listed.split()[0], "idle for" in listed) == (0, "cli", True)
+    assert wsrunner("forget", "cli") == (0, "", "")
+    assert wsrunner("forget", "cli") == (64, "", "wsrunner: there is no workspace 'cli'\n")
+    assert wsrunner(*run, "cat f")[0] == 1
+    assert wsrunner("forget", "a/b?c")[0] == 64
+
+
+async def test_another_server_on_the_engine_says_whose_it_is(spaces, start_server):
+    other = start_server(warm_max=0)
+    async with spaces.talk() as talk, other.talk() as there:
+        await run(talk, "pass")
+        refused = await run(there, "pass")
+        assert refused.error["code"] == "workspace_elsewhere"
+        assert spaces.instance in refused.error["message"]
+        await talk.say("forget", workspace="w")
+        await talk.hear()
+        until(lambda: not space_containers(spaces), "it is removed")
+        assert said(await run(there, "pass")) == "new"

@@ -57,9 +57,11 @@ ServerRunId = Annotated[str, Meta(min_length=1, max_length=64)]
 Key = Annotated[str, Meta(min_length=1, max_length=128)]
 Once = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{16,64}\Z")]
 """A client's own random name, which must not be guessed."""
-SpaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+SPACE_NAME = r"^[A-Za-z0-9._-]{1,64}\Z"
+SpaceName = Annotated[str, Meta(pattern=SPACE_NAME)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Columns = Annotated[int, Meta(ge=1, le=1000)]
+_SpaceName = re.compile(SPACE_NAME)
 _EnvName = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -458,6 +460,7 @@ class Result(_Event, kw_only=True, frozen=True):
         stdout: All of it, build and run; `stdout_base64` in its place where it is not UTF-8.
         stderr: Likewise.
         exit: How it ended.
+        workspace: Of a run in one, ``new`` or ``kept``, see `Started`.
         files: What it has made, if `outputs` asked for files.
         left_out: Of that, what did not come.
     """
@@ -468,6 +471,7 @@ class Result(_Event, kw_only=True, frozen=True):
     stderr: str | UnsetType = UNSET
     stderr_base64: str | UnsetType = UNSET
     exit: Exit
+    workspace: str | UnsetType = UNSET
     files: list[ResultFile] | UnsetType = UNSET
     left_out: list[ResultLeftOut] | UnsetType = UNSET
 
@@ -667,6 +671,8 @@ def check_run(request: RunRequest) -> None:
         _check_files(request.files)
     _check_args_and_env(request.args, request.env)
     _check_outputs(request.outputs)
+    if request.workspace is not UNSET and not _SpaceName.match(request.workspace):
+        raise BadMessageError(f"not a workspace's name: {SPACE_NAME}", path="$.workspace")
     if request.command is not UNSET:
         _check_argument(request.command, "$.command")
         if not request.command.strip():

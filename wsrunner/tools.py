@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -20,8 +20,8 @@ from wsrunner.protocol import Exit
 KEPT_MAX_BYTES = 100_000
 """Of each stream: a model reads no more, and pays for all of it."""
 _INSTRUCTIONS = (
-    "Runs programs in throw-away containers: no network, no files kept between runs. "
-    "Ask list_languages what there is."
+    "Runs programs in throw-away containers: no network, no files kept between runs, but for those "
+    "of a workspace. Ask list_languages what there is."
 )
 
 Hear = Callable[[str, bytes], Awaitable[None]]
@@ -39,6 +39,7 @@ class Program:
         stdin: All of its input.
         args: Its arguments.
         wall_s: How long it may take; None for as long as the server lets it.
+        workspace: Name of the workspace to run it in; None for a container of its own.
     """
 
     language: str
@@ -47,16 +48,24 @@ class Program:
     stdin: str
     args: Sequence[str]
     wall_s: float | None
+    workspace: str | None = None
+
+
+class Outcome(NamedTuple):
+    """How a run ended, and whether its workspace was ``new`` or ``kept``, if it had one."""
+
+    exit: Exit
+    workspace: str | None
 
 
 class Ground(Protocol):
-    """What carries runs out. Both methods raise ToolError for what can't be done, in its words."""
+    """What carries runs out. All methods raise ToolError for what can't be done, in its words."""
 
     async def languages(self) -> list[dict[str, Any]]:
         """Return what ``GET /v1/languages`` shows of those whose image is there."""
         ...
 
-    async def run(self, program: Program, request: Any, hear: Hear) -> Exit:
+    async def run(self, program: Program, request: Any, hear: Hear) -> Outcome:
         """Run something to its end.
 
         Args:
@@ -66,6 +75,10 @@ class Ground(Protocol):
 
         Cancelling ends it.
         """
+        ...
+
+    async def forget(self, workspace: str, request: Any) -> None:
+        """End a workspace; `request` is as for `run`."""
         ...
 
 
@@ -82,6 +95,7 @@ class Ran:
         signal: The signal, where one ended it.
         wall_ms: How long that stage took.
         left_out_bytes: Output that is not shown here.
+        workspace: ``kept`` where files of earlier calls were there, ``new`` where none were.
     """
 
     stdout: str
@@ -92,6 +106,7 @@ class Ran:
     signal: str | None
     wall_ms: float
     left_out_bytes: int
+    workspace: str | None
 
 
 @dataclass(frozen=True)
@@ -120,13 +135,29 @@ def make_server(ground: Ground) -> MCPServer:
         wall_s: Annotated[
             float | None, Field(description="Seconds after which it is ended.", gt=0)
         ] = None,
+        workspace: Annotated[
+            str | None,
+            Field(
+                description="A name of your choice: a later call with the same name and language "
+                "finds the files of this one."
+            ),
+        ] = None,
     ) -> Ran:
         """Run a program and return what it printed and how it ended."""
         sources = await _sources(ground, language, code, files)
-        program = Program(language, code, sources, stdin, args or (), wall_s)
+        program = Program(language, code, sources, stdin, args or (), wall_s, workspace)
         heard = _Heard(ctx)
-        end = await ground.run(program, ctx.request_context.request, heard.take)
-        return heard.result(end)
+        outcome = await ground.run(program, ctx.request_context.request, heard.take)
+        return heard.result(outcome)
+
+    @server.tool()
+    async def forget_workspace(
+        ctx: Context,
+        workspace: Annotated[str, Field(description="Its name, as given to run_code.")],
+    ) -> str:
+        """End a workspace and its files."""
+        await ground.forget(workspace, ctx.request_context.request)
+        return "forgotten"
 
     @server.tool()
     async def list_languages() -> list[Known]:
@@ -158,7 +189,8 @@ class _Heard:
             message = taken.decode(errors="replace")
             await self._ctx.report_progress(self._count, message=message)
 
-    def result(self, end: Exit) -> Ran:
+    def result(self, outcome: Outcome) -> Ran:
+        end = outcome.exit
         return Ran(
             stdout=self._kept["stdout"].decode(errors="replace"),
             stderr=self._kept["stderr"].decode(errors="replace"),
@@ -168,6 +200,7 @@ class _Heard:
             signal=end.signal,
             wall_ms=end.wall_ms,
             left_out_bytes=self._left_out,
+            workspace=outcome.workspace,
         )
 
 

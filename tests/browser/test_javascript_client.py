@@ -100,6 +100,30 @@ async def test_files_that_a_run_makes_come_whole(node, server):
     )
 
 
+async def test_a_workspace_keeps_files_until_it_is_forgotten(node, server):
+    script = """
+      import { connect } from "./wsrunner.js";
+      const connection = connect("http://127.0.0.1:8001");
+      const found = async (code) => {
+        const run = connection.run({ language: "bash", code, workspace: "js" });
+        let workspace;
+        run.on("started", (started) => (workspace = started.workspace));
+        const { stdout } = await run.collect();
+        return `${workspace} ${stdout.trim()}`;
+      };
+      console.log(await found("echo 1 | tee f"), "/", await found("cat f"));
+      await connection.forget("js");
+      console.log(await connection.forget("js").catch(({ code }) => code));
+      console.log(await found("ls"));
+      await connection.forget("js");
+      connection.close();
+      console.log(await connection.forget("js").catch(({ code }) => code));
+    """
+    assert await play(node, server, script) == (
+        "new 1 / kept 1\nno_such_workspace\nnew main.sh\nclosed\n"
+    )
+
+
 async def test_a_signal_reaches_the_program(node, server):
     script = """
       import { connect } from "./wsrunner.js";

@@ -58,6 +58,7 @@ class Collected:
     exit: Exit
     files: Sequence[RunFile] = ()
     left_out: Sequence[LeftOut] = ()
+    workspace: str | None = None
 
 
 class Client:
@@ -136,6 +137,7 @@ class Client:
         merge: bool = False,
         keep_s: float | None = None,
         outputs: Sequence[str] = (),
+        workspace: str | None = None,
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
         on_gap: GapListener | None = None,
@@ -160,6 +162,8 @@ class Client:
                 does not end it at once: `Run.cancel` does.
             outputs: Patterns of the files that are to come back, such as ``*.png`` and ``out/``:
                 they are in `Run.files` in the end.
+            workspace: Name of a container that is kept for the next run of that name: files stay,
+                processes do not. `Run.workspace` says whether there was one.
             on_queued: Called when the run must wait and whenever its position changes.
             on_started: Called when a stage starts.
             on_gap: Called with the bytes of output that were lost while the client was away for
@@ -193,6 +197,7 @@ class Client:
             once=None if keep_s is None else new_once(),
             outputs=outputs,
             waiting=on_waiting is not None,
+            workspace=workspace,
         )
         keeping = None if keep_s is None else Keeping(request, keep_s)
         course = Course(
@@ -254,6 +259,7 @@ class Client:
         command: str | None = None,
         limits: Mapping[str, float] | None = None,
         outputs: Sequence[str] = (),
+        workspace: str | None = None,
     ) -> Collected:
         """Run to the end and return all output with the exit.
 
@@ -272,6 +278,7 @@ class Client:
             command=command,
             limits=limits,
             outputs=outputs,
+            workspace=workspace,
         )
         pieces: dict[StreamName, list[bytes]] = {"stdout": [], "stderr": []}
         try:
@@ -282,7 +289,7 @@ class Client:
             self._abandon(run.id)
             raise
         out, err = b"".join(pieces["stdout"]), b"".join(pieces["stderr"])
-        return Collected(out, err, ended, run.files, run.left_out)
+        return Collected(out, err, ended, run.files, run.left_out, run.workspace)
 
     async def languages(self) -> list[dict[str, Any]]:
         """Return the server's catalogue, ``GET /v1/languages``; needs no open connection.
@@ -296,6 +303,31 @@ class Client:
         """
         return await asyncio.to_thread(
             catalogue.get, self._endpoint, self._headers, self._open_timeout_s
+        )
+
+    async def workspaces(self) -> list[dict[str, Any]]:
+        """Return one's workspaces, ``GET /v1/workspaces``; needs no open connection.
+
+        Raises:
+            ConnectError: The server does not answer, or not with a list.
+
+        Cancelling is safe; the request ends on its own in the background.
+        """
+        return await asyncio.to_thread(
+            catalogue.workspaces, self._endpoint, self._headers, self._open_timeout_s
+        )
+
+    async def forget(self, workspace: str) -> None:
+        """End a workspace: now, or with the run that goes on in it; needs no open connection.
+
+        Raises:
+            RunRefusedError: There is none of that name, ``no_such_workspace``.
+            ConnectError: The server does not answer.
+
+        Cancelling is safe; the request ends on its own in the background.
+        """
+        await asyncio.to_thread(
+            catalogue.forget, self._endpoint, self._headers, self._open_timeout_s, workspace
         )
 
     async def _begin(self, course: Course, request: protocol.ClientMessage) -> Run:

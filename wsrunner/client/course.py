@@ -54,6 +54,7 @@ class Course:
         self.position: int | None = None
         self.waiting: int | None = None
         self.stage: protocol.Stage = "queue"
+        self.workspace: str | None = None
         self.outputs = OutputBuffer()
         self.incoming = Incoming()
         self.window = StdinWindow()
@@ -90,6 +91,7 @@ class Course:
             case protocol.Started():
                 self.position = self.waiting = None
                 self.stage = event.stage
+                self.workspace = event.workspace or self.workspace
                 self.answered.set()
                 if self._on_started is not None:
                     self._on_started(event.stage)

@@ -34,6 +34,7 @@ def run_request(
     keep_s: float | None = None,
     once: str | None = None,
     waiting: bool = False,
+    workspace: str | None = None,
 ) -> protocol.RunRequest:
     """Return the request for a run; the arguments are those of `Client.run`.
 
@@ -62,6 +63,7 @@ def run_request(
         once=UNSET if once is None else once,
         outputs=list(outputs),
         waiting=waiting,
+        workspace=UNSET if workspace is None else workspace,
     )
 
 

@@ -93,6 +93,11 @@ class Run:
         return self._course.stage
 
     @property
+    def workspace(self) -> str | None:
+        """``new``, or ``kept`` with the files of earlier runs; None until it starts, or without."""
+        return self._course.workspace
+
+    @property
     def files(self) -> Sequence[RunFile]:
         """What it has made of its ``outputs``: all of it once `exit` has returned."""
         return self._course.incoming.files

@@ -219,6 +219,7 @@ class _Console:
             merge=job.merge,
             stdin="" if job.no_stdin and not job.tty else None,
             outputs=job.outputs,
+            workspace=job.workspace,
             keep_s=job.keep_s,
             on_queued=self._queued,
             on_started=self._started,

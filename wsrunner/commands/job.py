@@ -27,6 +27,7 @@ class Job:
         watch: Nothing is sent to it.
         outputs: Patterns of the files to bring back.
         out: Where to.
+        workspace: Name of the workspace to run it in; None for a container of its own.
     """
 
     main: bytes = b""
@@ -48,6 +49,7 @@ class Job:
     watch: bool = False
     outputs: tuple[str, ...] = ()
     out: Path | None = None
+    workspace: str | None = None
 
     @property
     def outlives(self) -> bool:

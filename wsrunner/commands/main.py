@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from wsrunner import __version__, settings
-from wsrunner.commands import attach, images, mcp, operate, run, token
+from wsrunner.commands import attach, forget, images, mcp, operate, run, token
 from wsrunner.errors import SetupError
 
 
@@ -81,6 +81,8 @@ for command in (
     run.run_command,
     attach.attach_command,
     attach.watch_command,
+    forget.forget_command,
+    forget.workspaces_command,
     images.languages_command,
     images.images_group,
     images.setup_command,

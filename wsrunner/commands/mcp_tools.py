@@ -10,8 +10,7 @@ from typing import Any
 from mcp.server.mcpserver.exceptions import ToolError
 
 from wsrunner.client import Client, ConnectError, ConnectionLostError, RunRefusedError
-from wsrunner.protocol import Exit
-from wsrunner.tools import Hear, Program, make_server
+from wsrunner.tools import Hear, Outcome, Program, make_server
 
 
 def serve(url: str, token: str | None) -> None:
@@ -44,7 +43,7 @@ class _Server:
             raise ToolError(str(exc)) from exc
         return [entry for entry in listed if entry["present"]]
 
-    async def run(self, program: Program, request: Any, hear: Hear) -> Exit:
+    async def run(self, program: Program, request: Any, hear: Hear) -> Outcome:
         """See `tools.Ground.run`."""
         del request
         try:
@@ -56,9 +55,18 @@ class _Server:
                     stdin=program.stdin,
                     args=program.args,
                     limits=None if program.wall_s is None else {"wall_s": program.wall_s},
+                    workspace=program.workspace,
                 )
                 async for output in run:
                     await hear(output.stream, output.data)
-                return await run.exit()
+                return Outcome(await run.exit(), run.workspace)
         except (RunRefusedError, ConnectError, ConnectionLostError, ValueError) as exc:
+            raise ToolError(str(exc)) from exc
+
+    async def forget(self, workspace: str, request: Any) -> None:
+        """See `tools.Ground.forget`."""
+        del request
+        try:
+            await Client(self._url, self._token).forget(workspace)
+        except (RunRefusedError, ConnectError) as exc:
             raise ToolError(str(exc)) from exc

@@ -21,6 +21,11 @@ url = click.option(
     ),
 )
 
+token = click.option(
+    "--token",
+    help="Access token; options show in the list of processes.  [WSRUNNER_TOKEN]",
+)
+
 token_file = click.option(
     "--token-file",
     type=click.Path(path_type=Path),

@@ -33,10 +33,7 @@ class _RunCommand(click.Command):
 @click.option("-l", "--language", help="Language id or alias; guessed from the file if left out.")
 @click.option("-c", "--code", help="Source text, in place of a main file.")
 @options.url
-@click.option(
-    "--token",
-    help="Access token; options show in the list of processes.  [WSRUNNER_TOKEN]",
-)
+@options.token
 @options.token_file
 @click.option(
     "--stdin",
@@ -66,6 +63,11 @@ class _RunCommand(click.Command):
     metavar="PATTERN",
     help="Which: such as '*.png', or out/ for a folder; may be repeated.  [default: *]",
 )
+@click.option(
+    "--workspace",
+    metavar="NAME",
+    help="Run it in a container that is kept for the next run of that name: files stay.",
+)
 @click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
 @click.option(
     "--keep",
@@ -92,6 +94,7 @@ def run_command(
     merge: bool,
     out: Path | None,
     outputs: tuple[str, ...],
+    workspace: str | None,
     tty: bool,
     keep_s: float | None,
     stats: bool,
@@ -114,7 +117,11 @@ def run_command(
     if code is None and not files:
         raise click.UsageError("name a file to run, or - for stdin, or give source with --code")
     token = options.choose_token(token, token_file, "WSRUNNER_TOKEN")
-    _check(url, token, [*files, *args, *env, *outputs, command or "", language or "", code or ""])
+    _check(
+        url,
+        token,
+        [*files, *args, *env, *outputs, *filter(None, (command, language, code, workspace))],
+    )
     from_stdin = code is None and files[0] == "-"
     no_stdin = from_stdin and stdin is None
     if outputs and out is None:
@@ -138,6 +145,7 @@ def run_command(
         merge=merge,
         outputs=outputs or (() if out is None else ("*",)),
         out=out,
+        workspace=workspace,
         tty=tty,
         stats=stats,
         json=as_json,

@@ -37,6 +37,25 @@ mode=$1 ahead=${2-} mark='' child='' waiting='' news='' v1='' v2='' notes=/tmp s
 # In a workspace an earlier run may have left anything in /tmp; /dev/shm is empty.
 [ "$mode" = space ] && mode=pipes space=1 notes=/dev/shm
 
+note() { # note SIGNAL: it waits for the program; all that a trap does
+  case " $waiting " in
+  *" $1 "*) ;;
+  *) waiting="$waiting $1" ;;
+  esac
+  news=$$
+}
+
+for name in TERM HUP USR1 USR2; do trap "note $name" "$name"; done
+# SIGKILL can't be trapped, and the terminal's keys send SIGINT and SIGQUIT to this script too: the
+# server sends others for these three.
+[ "$mode" = tty ] && trap '' INT QUIT
+trap 'note INT' VTALRM
+trap 'note QUIT' PROF
+trap 'note KILL' PWR
+trap 'news=$$' URG
+# From now on a workspace's first process may pass signals on.
+[ -z "$space" ] || echo $$ >&9
+
 # 3: the request, then the program's stdin; 5 and 6: its stdout and stderr. What these shells
 # themselves have to say ("Killed", "Terminated") is not the program's output.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
@@ -66,14 +85,6 @@ send() { # send SIGNAL to the program's process group
     return 0
   fi
   kill -s "$1" -- "-$child" || kill -s "$1" "$child"
-}
-
-note() { # note SIGNAL: it waits for the program; all that a trap does
-  case " $waiting " in
-  *" $1 "*) ;;
-  *) waiting="$waiting $1" ;;
-  esac
-  news=$$
 }
 
 hand_over() { # sends what waits to the program, or leaves it until one starts
@@ -368,15 +379,6 @@ keep() {
   [ -n "$mark" ] || exit
   eval "$script"
 }
-
-for name in TERM HUP USR1 USR2; do trap "note $name" "$name"; done
-# SIGKILL can't be trapped, and the terminal's keys send SIGINT and SIGQUIT to this script too: the
-# server sends others for these three.
-[ "$mode" = tty ] && trap '' INT QUIT
-trap 'note INT' VTALRM
-trap 'note QUIT' PROF
-trap 'note KILL' PWR
-trap 'news=$$' URG
 
 # With job control, so that the keeper does not ignore SIGINT.
 [ -n "$BASH_VERSION" ] && [ "$mode" = pipes ] && set -m

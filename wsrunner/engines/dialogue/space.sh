@@ -7,22 +7,25 @@
 #
 # It prints \036R when it is ready. Then, for each run, comes on stdin
 #
-#   TOKEN\n              starts the bootstrap; random, and told to nobody else
+#   TOKEN\n              starts the bootstrap; random, and told to nobody else. Answered with the report
+#                        of a stage `up` (below) when signals can be taken
 #   WALL_S\n             how long the run may take at most; its beginning
 #   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that
 #
-# and goes out, when nothing of the run is there any more, TOKEN on stdout, and on stderr
+# and goes out, when nothing of the run is there any more, a report of a stage `over`: TOKEN on stdout,
+# and on stderr
 #
 #   TOKEN over 0 exited - - - OOM_KILLS\n
 #
-# What is still on stdin then belongs to nobody, up to a line that is the TOKEN. SIGURG ends a run.
+# What is still on stdin then belongs to nobody, up to a line that is the TOKEN. SIGURG ends a run
+# that is up.
 #
 #   the first    passes signals on to the bootstrap, kills, cleans up
 #   ├─ feeder    stdin → the bootstrap's, by pieces, as stdin itself is to stay open
 #   │  └─ watchdog, for when the server has died
 #   └─ UID's: the bootstrap, see there, and what the program starts
 
-uid=$1 bootstrap=$2 token='' run='' news=''
+uid=$1 bootstrap=$2 token='' run='' news='' kills=-
 
 # 3: what the server says; 5 and 6: stdout and stderr of runs.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
@@ -53,6 +56,17 @@ start() { # becomes the bootstrap
   as_user bash -c "reopen() { exec >/proc/self/fd/1 2>/proc/self/fd/2; }
 reopen || { chmod 600 /proc/self/fd/1 /proc/self/fd/2; reopen; }
 $bootstrap" wsrunner space
+}
+
+report() { # report STAGE
+  printf %s "$token" >&5
+  printf '%s %s 0 exited - - - %s\n' "$token" "$1" "$kills" >&6
+}
+
+wait_up() { # waits until the bootstrap says that it has set its traps, or has ended
+  while kill -0 "$run"; do
+    read -r -t 1 up <&8 && [ "$up" = "$run" ] && return
+  done
 }
 
 pass() { # pass SIGNAL to the bootstrap, which knows the program
@@ -105,13 +119,18 @@ chown "$uid" /proc/self/fd/5 /proc/self/fd/6 && command -v setpriv find ipcrm ||
 set -m
 for name in TERM HUP USR1 USR2 VTALRM PROF PWR; do trap "pass $name" "$name"; done
 trap end URG
+# A pipe on which a bootstrap says its number; open here for both, so that it never comes to an end.
+exec 8<> <(:)
 printf '\036R' >&5
 
 while read -r token <&3; do
-  exec 4< <(feed 5>&- 6>&-)
-  start <&4 >&5 2>&6 3<&- 4<&- 5>&- 6>&- &
+  exec 4< <(feed 5>&- 6>&- 8>&-)
+  # As a job: what is started otherwise ignores the signals of terminals.
+  start <&4 >&5 2>&6 9>&8 3<&- 4<&- 5>&- 6>&- 8>&- &
   run=$!
   exec 4<&-
+  wait_up
+  report up
   # A trap makes wait return, and may make bash forget the status, but not that there is one.
   news=1
   while [ -n "$news" ]; do
@@ -122,8 +141,7 @@ while read -r token <&3; do
   end_all
   clean_up
   count_oom_kills
-  printf %s "$token" >&5
-  printf '%s over 0 exited - - - %s\n' "$token" "$kills" >&6
+  report over
   while LC_ALL=C IFS= read -r line <&3; do
     [ "$line" = "$token" ] && continue 2
   done

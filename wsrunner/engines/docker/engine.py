@@ -162,7 +162,7 @@ class _FrameReader:
         if not self._paused and (not waited_for or self._unread_bytes > READ_HIGH_BYTES):
             self._paused = True
             self._protocol.pause_reading()
-        self._wake()
+        self.wake()
         return False, b""
 
     def _parse(self, data: bytes) -> None:
@@ -202,14 +202,15 @@ class _FrameReader:
     def feed_eof(self) -> None:
         """Called by aiohttp's protocol at the end of the stream."""
         self.ended = True
-        self._wake()
+        self.wake()
 
     def set_exception(self, exc: BaseException, *_: Any) -> None:
         """Called by aiohttp's protocol when the connection broke: the same as its end here."""
         del exc
         self.feed_eof()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have who waits look again; where nothing has come, its time is over."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -220,7 +221,7 @@ class _FrameReader:
             self._resume()
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
-            timer = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self._wake)
+            timer = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self.wake)
             try:
                 await self._waiter
             finally:

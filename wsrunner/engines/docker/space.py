@@ -81,9 +81,13 @@ class DockerSpace(DockerContainerSession):
         """Return output as it comes; nothing at the container's end.
 
         Raises:
-            TimeoutError: Nothing came in `timeout_s`.
+            TimeoutError: Nothing came in `timeout_s`, or before `wake`.
         """
         return await self._attached.read(timeout_s)
+
+    def wake(self) -> None:
+        """End the wait of who waits for output."""
+        self._attached.wake()
 
 
 class SpaceRun:
@@ -92,6 +96,7 @@ class SpaceRun:
     def __init__(self, space: DockerSpace) -> None:
         self._space = space
         self._over = Reports(space.token, tty=False)
+        self._up = asyncio.Event()  # its bootstrap takes signals
         self._is_over = False
         self._dialogue: Dialogue | None = None  # until it has a plan
         self._plan: Plan | None = None  # what it is to bring out yet
@@ -102,6 +107,7 @@ class SpaceRun:
         self._oom_killed = False
         self._cpu_before_ns: int | None = None  # of the runs before it
         self._signals: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Lock()  # a run may be ended while it is read
         self._destroyed: asyncio.Task[None] | None = None
 
     @property
@@ -156,8 +162,9 @@ class SpaceRun:
     async def read(self, timeout_s: float | None = None) -> Sequence[Item]:
         """See `Container.read`."""
         assert self._dialogue is not None, "begin comes first"
-        while not self._is_over:
-            frames = await self._space.frames(timeout_s)
+        while not self._is_over and self._destroyed is None:
+            async with self._reading:
+                frames = await self._space.frames(timeout_s)
             if not frames:
                 break
             if items := self._take(frames):
@@ -185,6 +192,8 @@ class SpaceRun:
             for item in self._over.feed(frame):
                 if isinstance(item, Frame):
                     own.append(item)
+                elif isinstance(item, Report) and item.stage == "up" and not self._up.is_set():
+                    self._up.set()
                 elif not isinstance(item, Report) or item.stage != "over" or self._is_over:
                     raise BadReportError(f"{item!r} by a workspace")
                 else:
@@ -211,11 +220,14 @@ class SpaceRun:
         assert plan is not None
         self._space.renew()
         self._over = Reports(self._space.token, tty=False)
+        self._up.clear()
         self._is_over, self._collecting = False, True
         self._space.send(_opening(plan, Dialogue.collection(plan)))
 
     async def signal(self, name: str) -> None:
         """See `Container.signal`. Once asked for, it is waited for by `destroy`."""
+        # Seen by who reads.
+        await self._up.wait()
         asking = asyncio.create_task(self._space.signal(name))
         self._signals.add(asking)
         asking.add_done_callback(self._signals.discard)
@@ -234,6 +246,7 @@ class SpaceRun:
         """See `Space.next_run`."""
         if self._destroyed is None:
             self._destroyed = asyncio.create_task(self._destroy())
+            self._space.wake()
         await asyncio.shield(self._destroyed)
 
     async def _destroy(self) -> None:
@@ -256,11 +269,15 @@ class SpaceRun:
         told = False
         while not self._is_over:
             left_s = until_s - loop.time()
-            if not told and left_s <= 0:
+            if not told and left_s <= 0 and self._up.is_set():
                 told = True
                 await self._space.signal(END_ALL)
             try:
-                frames = await self._space.frames(None if told else left_s)
+                async with self._reading:
+                    if self._is_over:
+                        break  # the reader has seen it
+                    wait_s = left_s if self._up.is_set() and not told else None
+                    frames = await self._space.frames(wait_s)
             except TimeoutError:
                 continue
             if not frames:

@@ -26,6 +26,7 @@ from wsrunner.serving.doors.piston import Piston
 from wsrunner.serving.doors.rest import Rest
 from wsrunner.serving.doors.runs import Runs
 from wsrunner.serving.doors.tickets import TicketDoor
+from wsrunner.serving.doors.workspaces import Spaces
 from wsrunner.serving.entrance import LINE_MAX_BYTES
 from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH
 
@@ -96,8 +97,8 @@ class App:
 
 
 def _routes(desk: Desk, runs: Runs) -> list[web.RouteDef]:
-    doors: list[Pages | Lists | TicketDoor | Runs | Rest | DockerRun | Piston]
-    doors = [Pages(static_dir()), Lists(desk), TicketDoor(desk), runs]
+    doors: list[Pages | Lists | TicketDoor | Runs | Spaces | Rest | DockerRun | Piston]
+    doors = [Pages(static_dir()), Lists(desk), TicketDoor(desk), runs, Spaces(desk)]
     if desk.settings.adapters:
         doors += [Rest(runs), DockerRun(desk, runs), Piston(desk, runs)]
     routes = [route for door in doors for route in door.routes()]

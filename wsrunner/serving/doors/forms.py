@@ -18,7 +18,7 @@ from wsrunner.errors import BadMessageError, TooLargeError
 
 FORM = "multipart/form-data"
 PARTS_MAX = protocol.FILES_MAX + protocol.ARGS_MAX + 8
-_ONCE = ("language", "code", "stdin", "command")
+_ONCE = ("language", "code", "stdin", "command", "workspace")
 
 
 async def request_of_form(request: web.BaseRequest, body: bytes) -> protocol.PostedRun:
@@ -59,6 +59,7 @@ async def request_of_form(request: web.BaseRequest, body: bytes) -> protocol.Pos
         stdin=texts.get("stdin", ""),
         args=args,
         command=texts.get("command", UNSET),
+        workspace=texts.get("workspace", UNSET),
     )
     protocol.check_run(asked)
     return asked

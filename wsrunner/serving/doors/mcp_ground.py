@@ -16,13 +16,14 @@ from msgspec import UNSET
 from wsrunner import protocol
 from wsrunner.engines.base import STDERR
 from wsrunner.errors import WsrunnerError
-from wsrunner.runs.events import Event, Exit, Output, Refused
+from wsrunner.runs.events import Event, Exit, Output, Refused, Started
 from wsrunner.runs.run import Run
+from wsrunner.runs.workspaces import owner_of
 from wsrunner.serving import wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.asgi import PRINCIPAL
 from wsrunner.serving.doors.readers import carry
-from wsrunner.tools import Hear, Program, make_server
+from wsrunner.tools import Hear, Outcome, Program, make_server
 
 
 def make_manager(
@@ -63,7 +64,7 @@ class _Desk:
         facts = (language.facts(present) for language in host.catalogue)
         return [entry for entry in facts if entry["present"]]
 
-    async def run(self, program: Program, request: Any, hear: Hear) -> protocol.Exit:
+    async def run(self, program: Program, request: Any, hear: Hear) -> Outcome:
         """See `tools.Ground.run`."""
         told = _Told(hear)
         try:
@@ -73,7 +74,14 @@ class _Desk:
             raise ToolError(exc.message) from exc
         if told.exit is None:
             raise ToolError(told.error or "an error of the server ended the run")
-        return wire.exit_message(told.exit, UNSET, told.run.run_id)
+        return Outcome(wire.exit_message(told.exit, UNSET, told.run.run_id), told.workspace)
+
+    async def forget(self, workspace: str, request: Any) -> None:
+        """See `tools.Ground.forget`."""
+        try:
+            self._desk.host.workspaces.forget(owner_of(request.scope[PRINCIPAL]), workspace)
+        except WsrunnerError as exc:
+            raise ToolError(exc.message) from exc
 
 
 class _Told:
@@ -85,12 +93,15 @@ class _Told:
         self.ended = asyncio.Event()
         self.exit: Exit | None = None
         self.error = ""
+        self.workspace: str | None = None
         self._hear = hear
 
     async def send(self, event: Event) -> None:
         """See `Reader.send`."""
         if isinstance(event, Output):
             await self._hear("stderr" if event.stream == STDERR else "stdout", event.data)
+        elif isinstance(event, Started):
+            self.workspace = self.workspace or event.workspace
         elif isinstance(event, Exit):
             self.exit = event
             self.ended.set()
@@ -124,6 +135,7 @@ def _request(program: Program) -> protocol.RunRequest:
         stdin=program.stdin,
         args=list(program.args),
         limits=protocol.Limits(wall_s=UNSET if program.wall_s is None else program.wall_s),
+        workspace=UNSET if program.workspace is None else program.workspace,
     )
     protocol.check_run(request)
     return request

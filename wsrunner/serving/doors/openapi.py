@@ -11,6 +11,7 @@ import msgspec
 
 from wsrunner import __version__, protocol
 from wsrunner.serving.doors.run_state import RunState
+from wsrunner.serving.doors.workspaces import Workspace
 
 _REF = "#/components/schemas/{name}"
 _RUN_EXAMPLE = {"language": "python", "code": "print(input())", "stdin": "42\n"}
@@ -23,6 +24,7 @@ _FORM = {
         "code": {"type": "string"},
         "stdin": {"type": "string"},
         "command": {"type": "string"},
+        "workspace": {"type": "string"},
         "arg": {"type": "array", "items": {"type": "string"}},
         "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
     },
@@ -32,7 +34,7 @@ _FORM = {
 def document() -> dict[str, Any]:
     """Return the document that ``GET /v1/openapi.json`` shows."""
     _, schemas = msgspec.json.schema_components(
-        [protocol.PostedRun, protocol.Result, RunState, protocol.ServerMessage],
+        [protocol.PostedRun, protocol.Result, RunState, Workspace, protocol.ServerMessage],
         ref_template=_REF,
     )
     # The path says it.
@@ -51,6 +53,7 @@ def document() -> dict[str, Any]:
             "/v1/run/{language}": {"post": _run_plain()},
             **_kept(),
             "/v1/tickets": {"post": _ticket()},
+            **_workspaces(),
             "/v1/languages": {"get": _read("The languages, and which images are there.")},
             "/v1/languages/{language}": {"get": _language()},
             "/healthz": {"get": _read("Whether the process serves.", open_to_all=True)},
@@ -100,8 +103,9 @@ def _refusals() -> dict[str, Any]:
         "400": "The request makes no sense; `path` names the place.",
         "401": "The access token is missing or wrong.",
         "403": "A page of a foreign origin asks.",
-        "404": "There is no such language, or its image is not here.",
+        "404": "There is no such language, run or workspace, or the image is not here.",
         "408": "The body took too long.",
+        "409": "The workspace is made of something else, or another server's.",
         "413": "The body, or something in it, is too large.",
         "415": "The body is of another media type, or encoded.",
         "429": "Too many runs a minute, or at once; see Retry-After.",
@@ -190,6 +194,35 @@ def _kept() -> dict[str, Any]:
         f"{path}/stdin": {"post": done("Pass the body to its stdin.", _content("text/plain", raw))},
         f"{path}/eof": {"post": done("End its stdin.")},
         f"{path}/signal": {"post": done("Send it a signal.", _content("application/json", signal))},
+    }
+
+
+def _workspaces() -> dict[str, Any]:
+    """Return what can be asked of workspaces."""
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    listed = {"type": "array", "items": _ref("Workspace")}
+    return {
+        "/v1/workspaces": {
+            "get": {
+                "operationId": "listWorkspaces",
+                "summary": "The workspaces that you have.",
+                "responses": {
+                    "200": {
+                        "description": "By name.",
+                        "content": _content("application/json", listed),
+                    }
+                }
+                | _refusals(),
+            }
+        },
+        "/v1/workspaces/{name}": {
+            "delete": {
+                "operationId": "forgetWorkspace",
+                "summary": "End a workspace: now, or with the run that goes on in it.",
+                "parameters": [name],
+                "responses": {"204": {"description": "Its name is free."}} | _refusals(),
+            }
+        },
     }
 
 

@@ -83,6 +83,7 @@ class Gathered:
         error: Why it was refused.
         output: What came, in order: the stage, the stream, the bytes.
         files: What the run has made.
+        workspace: Of a run in one, whether it is ``new`` or ``kept``.
     """
 
     run: Run
@@ -92,6 +93,7 @@ class Gathered:
         self.exit: Exit | None = None
         self.error: WsrunnerError | None = None
         self.stage: Stage = "queue"
+        self.workspace: str | None = None
         self.output: list[tuple[Stage, int, bytes]] = []
         self.files = GatheredFiles()
 
@@ -99,6 +101,7 @@ class Gathered:
         """See `Reader.send`."""
         if isinstance(event, Started):
             self.stage = event.stage
+            self.workspace = self.workspace or event.workspace
         elif isinstance(event, Output):
             self.output.append((self.stage, event.stream, event.data))
         elif isinstance(event, File | LeftOut):
@@ -151,6 +154,7 @@ class Gathered:
         payload |= wire.named_payload("stderr", err)
         return protocol.Result(
             id=id,
+            workspace=self.workspace or UNSET,
             run=self.run.run_id,
             **payload,
             **self.files.fields(),
