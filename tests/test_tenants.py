@@ -10,9 +10,7 @@ from websockets.exceptions import InvalidStatus
 from tests.serving import until
 from wsrunner import languages, tenants
 from wsrunner.commands.main import main
-from wsrunner.errors import SetupError, SpacesFullError
-from wsrunner.runs.job import Principal
-from wsrunner.runs.workspaces import Workspaces, owner_of
+from wsrunner.errors import SetupError
 
 CATALOGUE = languages.load()
 SCHOOL, SHOP, ROOT = (f"wsr_{name}" for name in ("school", "shop", "root"))
@@ -241,16 +239,3 @@ async def test_a_changed_file_counts_and_a_broken_one_does_not(shared, write):
         shared.token = new
         assert shared.status("/v1/languages") == 200
     assert "$.tenant[0].name" in shared.log.read_text()
-
-
-async def test_workspaces_are_each_users_own_and_counted_for_the_tenant():
-    eve, bob = (Principal("a", "school", subject=name) for name in ("eve", "bob"))
-    assert len({owner_of(eve), owner_of(bob), owner_of(Principal("a", "school"))}) == 3
-    workspaces = Workspaces(None, most=9, most_each=2, idle_s=60)
-    async with workspaces, workspaces.turn(owner_of(eve), "mine", None, tenant_most=2):
-        async with workspaces.turn(owner_of(bob), "mine", None, tenant_most=2):
-            with pytest.raises(SpacesFullError, match="your tenant has 2 workspaces"):
-                async with workspaces.turn(owner_of(bob), "more", None, tenant_most=2):
-                    pass
-        async with workspaces.turn("shop", "mine", None, tenant_most=2):
-            assert len(workspaces) == 2  # that of bob was never started

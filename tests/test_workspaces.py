@@ -3,12 +3,17 @@
 import contextlib
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from tests import http_talk
 from tests.serving import COMMAND, docker, environment, until
+from wsrunner import tenants
 from wsrunner.client import Client, RunRefusedError
+from wsrunner.errors import NotAllowedError
+from wsrunner.runs.job import Principal
+from wsrunner.runs.workspaces import Workspaces, owner_of
 
 
 def space_containers(serving):
@@ -371,8 +376,8 @@ def test_the_command_uses_lists_and_forgets_them(spaces, tmp_path):
     assert wsrunner("forget", "a/b?c")[0] == 64
 
 
-async def test_another_server_on_the_engine_says_whose_it_is(spaces, start_server):
-    other = start_server(warm_max=0)
+async def test_another_replica_on_the_engine_says_whose_it_is(replicas):
+    spaces, other = replicas(2)
     async with spaces.talk() as talk, other.talk() as there:
         await run(talk, "pass")
         refused = await run(there, "pass")
@@ -382,3 +387,60 @@ async def test_another_server_on_the_engine_says_whose_it_is(spaces, start_serve
         await talk.hear()
         until(lambda: not space_containers(spaces), "it is removed")
         assert said(await run(there, "pass")) == "new"
+
+
+async def test_servers_that_are_no_replicas_have_names_of_their_own(spaces, start_server):
+    async with spaces.talk() as talk, start_server(warm_max=0).talk() as there:
+        assert [said(await run(each, "pass")) for each in (talk, there, talk)] == [
+            "new",
+            "new",
+            "kept",
+        ]
+
+
+TENANTS = f"""
+[[tenant]]
+name = "school"
+tokens = ["{tenants.hash_of("wsr_school")}"]
+workspaces = 1
+
+[[tenant]]
+name = "shop"
+tokens = ["{tenants.hash_of("wsr_shop")}"]
+"""
+
+
+async def test_a_name_is_the_tenants_own_and_so_is_its_bound(start_server, tmp_path):
+    (tmp_path / "tenants.toml").write_text(TENANTS)
+    server = start_server(warm_max=0, tenants=tmp_path / "tenants.toml")
+    school, shop = (
+        server.talk(additional_headers={"X-Access-Token": token})
+        for token in ("wsr_school", "wsr_shop")
+    )
+    async with school as one, shop as other:
+        assert [said(await run(each, "pass")) for each in (one, other, one)] == [
+            "new",
+            "new",
+            "kept",
+        ]
+        refused = await run(one, "pass", name="v")
+        assert refused.error["code"] == "workspaces_full"
+        assert "the limit is 1 workspaces" in refused.error["message"]
+        await other.say("forget", workspace="v")
+        assert (await other.hear_error())["code"] == "no_such_workspace"
+        assert said(await run(other, "pass", name="v")) == "new"
+
+
+def test_each_user_of_a_tenant_has_names_of_their_own():
+    principals = [
+        Principal("1.2.3.4", tenant=tenant, subject=subject)
+        for tenant, subject in (("a", ""), ("a", "x"), ("a", "y"), ("b", "x"), ("", ""))
+    ]
+    assert len({owner_of(principal) for principal in principals}) == 5
+    assert owner_of(principals[1]) == owner_of(replace(principals[1], client="5.6.7.8"))
+
+
+async def test_who_may_only_watch_forgets_none():
+    workspaces = Workspaces(None, most=1, most_each=1, idle_s=1, scope="")
+    with pytest.raises(NotAllowedError):
+        workspaces.forget(Principal("1.2.3.4", drives=False), "w")

@@ -88,7 +88,7 @@ async def house(slots=4, **settings):
         engine = await stack.enter_async_context(ProcessEngine())
         gate = await stack.enter_async_context(MemoryGate(slots, queue_max=100))
         pool = await stack.enter_async_context(Pool(engine, Stock(0), floors=lambda _: {}))
-        workspaces = Workspaces(engine, most=0, most_each=0, idle_s=1.0)
+        workspaces = Workspaces(engine, most=0, most_each=0, idle_s=1.0, scope="")
         registry = Registry(
             Host(
                 settings=Settings(**settings),

@@ -232,11 +232,8 @@ class Run:
             await self._with_slot(order, lend)
             return
         # First the turn, then the slot: who waits for another run holds none.
-        who = self.principal
-        turns = self._host.workspaces.turn(
-            owner_of(who), order.workspace, order.box, tenant_most=who.may.workspaces
-        )
-        async with turns as turn:
+        owner = owner_of(self.principal)
+        async with self._host.workspaces.turn(owner, order.workspace, order.box) as turn:
             self._turn = turn
             await self._with_slot(order, turn.lease)
 

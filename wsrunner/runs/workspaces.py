@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Self
 from wsrunner.engines.base import SPACE_LIFE_S, Box, Container, Engine, Space
 from wsrunner.errors import (
     NoSuchSpaceError,
+    NotAllowedError,
     SpaceBusyError,
     SpacesFullError,
     SpaceUnfitError,
@@ -35,14 +36,22 @@ RETRY_AFTER_S = 5.0
 State = Literal["new", "kept"]
 
 
-def owner_of(principal: Principal) -> str:
+class Owner(NamedTuple):
+    """Whose a workspace is, and how many its tenant may have; 0 for what the server lets each."""
+
+    tenant: str
+    subject: str
+    most: int = 0
+
+
+def owner_of(principal: Principal) -> Owner:
     """Return whose workspaces somebody uses: the one place that says so.
 
-    A tenant's users each have their own, and so has the tenant itself. Who has no tenant shares the
+    Each user of a tenant has their own, and so has the tenant itself. Who has no tenant shares the
     nameless one's with everybody else who has none: all who have the access token, or, without one,
     all who reach the server.
     """
-    return f"{principal.tenant}\n{principal.subject}" if principal.subject else principal.tenant
+    return Owner(principal.tenant, principal.subject, principal.may.workspaces)
 
 
 class Facts(NamedTuple):
@@ -65,10 +74,11 @@ class Facts(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _Kept:
-    owner: str
+    owner: Owner
     name: str
     box: Box
     born_s: float
+    label: str  # tells its container from any other
     space: Space | None = None
     space_born_s: float = 0.0
     # Runs that wait for their turn, and the one whose turn it is.
@@ -77,11 +87,6 @@ class _Kept:
     forgotten: bool = False
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     expiry: asyncio.TimerHandle | None = None
-
-    @property
-    def label(self) -> str:
-        """Return what tells its container from any other; no name can be read off it."""
-        return hashlib.sha256(f"{self.owner}\0{self.name}".encode()).hexdigest()[:32]
 
 
 class Turn:
@@ -128,16 +133,20 @@ class Workspaces:
         most: How many there may be.
         most_each: How many one owner may have.
         idle_s: Seconds after its last run at which one ends.
+        scope: What all servers have in common for which one name is one workspace.
 
     ``async with`` ends those that are left.
     """
 
-    def __init__(self, engine: Engine, *, most: int, most_each: int, idle_s: float) -> None:
+    def __init__(
+        self, engine: Engine, *, most: int, most_each: int, idle_s: float, scope: str
+    ) -> None:
         self._engine = engine
         self._most = most
         self._most_each = most_each
         self._idle_s = idle_s
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._scope = scope
+        self._kept: dict[tuple[Owner, str], _Kept] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -156,9 +165,7 @@ class Workspaces:
         await asyncio.gather(*self._ending)
 
     @contextlib.asynccontextmanager
-    async def turn(
-        self, owner: str, name: str, box: Box, *, tenant_most: int = 0
-    ) -> AsyncIterator[Turn]:
+    async def turn(self, owner: Owner, name: str, box: Box) -> AsyncIterator[Turn]:
         """Wait for a run's turn in a workspace, which is made if there is none of that name.
 
         Runs take their turns in the order in which they came.
@@ -167,7 +174,6 @@ class Workspaces:
             owner: Of `owner_of`.
             name: The owner's name for it.
             box: What the run's container must be made of.
-            tenant_most: How many all owners of this one's tenant may have; 0 for no limit.
 
         Raises:
             SpaceUnfitError: The one of that name is made of something else.
@@ -177,7 +183,7 @@ class Workspaces:
         Cancelling is safe.
         """
         while True:
-            kept = self._find_or_make(owner, name, box, tenant_most)
+            kept = self._find_or_make(owner, name, box)
             kept.runs += 1
             if kept.expiry is not None:
                 kept.expiry.cancel()
@@ -192,11 +198,11 @@ class Workspaces:
                 kept.runs -= 1
                 self._rest(kept)
 
-    def _find_or_make(self, owner: str, name: str, box: Box, tenant_most: int) -> _Kept:
+    def _find_or_make(self, owner: Owner, name: str, box: Box) -> _Kept:
         kept = self._kept.get((owner, name))
         if kept is None:
-            self._check_room(owner, tenant_most)
-            kept = _Kept(owner, name, box, time.monotonic())
+            self._check_room(owner)
+            kept = _Kept(owner, name, box, time.monotonic(), self._label(owner, name))
             self._kept[owner, name] = kept
         elif kept.box != box:
             raise SpaceUnfitError(
@@ -213,13 +219,16 @@ class Workspaces:
             )
         return kept
 
-    def _check_room(self, owner: str, tenant_most: int) -> None:
-        tenant = owner.partition("\n")[0]
-        of_tenant = sum(kept.owner.partition("\n")[0] == tenant for kept in self._kept.values())
-        own = sum(kept.owner == owner for kept in self._kept.values())
+    def _label(self, owner: Owner, name: str) -> str:
+        """Return a text that no name can be read off."""
+        told = f"{self._scope}\0{owner.tenant}\0{owner.subject}\0{name}"
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+    def _check_room(self, owner: Owner) -> None:
+        own = sum(kept.owner.tenant == owner.tenant for kept in self._kept.values())
+        most_each = min(self._most_each, owner.most or self._most_each)
         for count, most, whose in (
-            (own, self._most_each, "you have"),
-            (of_tenant, tenant_most or self._most, "your tenant has"),
+            (own, most_each, "you have"),
             (len(self._kept), self._most, "this server has"),
         ):
             if count >= most:
@@ -253,7 +262,7 @@ class Workspaces:
         loop = asyncio.get_running_loop()
         kept.expiry = loop.call_later(self._idle_s, self._forget, kept)
 
-    def of(self, owner: str) -> list[Facts]:
+    def of(self, owner: Owner) -> list[Facts]:
         """Return an owner's workspaces, by name."""
         now_s = time.monotonic()
         return sorted(
@@ -268,15 +277,18 @@ class Workspaces:
             if kept.owner == owner
         )
 
-    def forget(self, owner: str, name: str) -> None:
+    def forget(self, principal: Principal, name: str) -> None:
         """End a workspace: now if it is idle, else with the run that goes on in it.
 
         Its name is free at once.
 
         Raises:
-            NoSuchSpaceError: The owner has none of that name.
+            NoSuchSpaceError: Who asks has none of that name.
+            NotAllowedError: Who asks may only watch.
         """
-        kept = self._kept.get((owner, name))
+        if not principal.drives:
+            raise NotAllowedError("this token is for watching; it forgets no workspace")
+        kept = self._kept.get((owner_of(principal), name))
         if kept is None:
             raise NoSuchSpaceError(f"there is no workspace {name!r}", path="$.workspace")
         self._forget(kept)

@@ -33,7 +33,6 @@ from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
-from wsrunner.runs.workspaces import owner_of
 from wsrunner.serving import wire
 from wsrunner.serving.guest import Guest
 from wsrunner.serving.outlet import Outlet
@@ -111,8 +110,7 @@ class JsonSession:
         return None
 
     def _forget_workspace(self, message: Forget) -> protocol.Forgotten:
-        workspaces = self._registry.host.workspaces
-        workspaces.forget(owner_of(self._principal), message.workspace)
+        self._registry.host.workspaces.forget(self._principal, message.workspace)
         return protocol.Forgotten(id=message.id, workspace=message.workspace)
 
     def _find(self, run_id: str | UnsetType) -> RunReader | Guest:

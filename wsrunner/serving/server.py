@@ -126,6 +126,8 @@ async def open_server(
             most=settings.workspaces,
             most_each=settings.workspaces_each,
             idle_s=settings.workspace_s,
+            # Replicas have one name for one thing; other servers on the engine are none of theirs.
+            scope=settings.redis_url or instance,
         )
         await stack.enter_async_context(workspaces)
         registry = Registry(

@@ -18,7 +18,6 @@ from wsrunner.engines.base import STDERR
 from wsrunner.errors import WsrunnerError
 from wsrunner.runs.events import Event, Exit, Output, Refused, Started
 from wsrunner.runs.run import Run
-from wsrunner.runs.workspaces import owner_of
 from wsrunner.serving import wire
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors.asgi import PRINCIPAL
@@ -79,7 +78,7 @@ class _Desk:
     async def forget(self, workspace: str, request: Any) -> None:
         """See `tools.Ground.forget`."""
         try:
-            self._desk.host.workspaces.forget(owner_of(request.scope[PRINCIPAL]), workspace)
+            self._desk.host.workspaces.forget(request.scope[PRINCIPAL], workspace)
         except WsrunnerError as exc:
             raise ToolError(exc.message) from exc
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from wsrunner.runs.job import Principal
 from wsrunner.runs.workspaces import owner_of
 from wsrunner.serving import answers
 from wsrunner.serving.desk import Desk
@@ -54,7 +55,7 @@ class Spaces:
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """Answer with those of who asks, by name."""
-        owner = self._owner(request)
+        owner = owner_of(self._asker(request))
         listed = [
             Workspace(
                 workspace=each.name,
@@ -69,15 +70,14 @@ class Spaces:
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """End one: now if it is idle, else with the run that goes on in it."""
-        owner = self._owner(request)
-        self._desk.host.workspaces.forget(owner, request.match_info["name"])
+        self._desk.host.workspaces.forget(self._asker(request), request.match_info["name"])
         return web.Response(status=204)
 
-    def _owner(self, request: web.Request) -> str:
+    def _asker(self, request: web.Request) -> Principal:
         """Return whose workspaces are meant.
 
         Raises:
             AccessError: Who asks may not.
         """
         allow_origin(self._desk, request)
-        return owner_of(asker(self._desk, request))
+        return asker(self._desk, request)
