@@ -40,10 +40,31 @@ PROGRAMS = (
         {},
     ),
     Program(
+        "java",
+        "Main.java",
+        """class Main {
+    public static void main(String[] args) { System.out.println("hello"); }
+}
+""",
+        (("javac", "-d", ".", "Main.java"), ("java", "Main")),
+        "javac",
+        {},
+    ),
+    Program(
+        "typescript",
+        "main.ts",
+        "const greeting: string = 'hello'\nconsole.log(greeting)\n",
+        (("tsc", "main.ts"), ("node", "main.js")),
+        "tsc",
+        {},
+    ),
+    Program(
         "groovy", "main.groovy", 'println "hello"\n', (("groovy", "main.groovy"),), "groovy", {}
     ),
 )
 AIMS = {
+    "java": (0.6, None),
+    "typescript": (0.6, None),
     "python": (0.3, 0.6),
     "javascript": (0.3, 0.6),
     "php": (0.3, 0.6),

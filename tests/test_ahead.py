@@ -30,7 +30,6 @@ STDIN = "first line\nsecond grün\n\nlast without an end"
 AT_ONCE = 4
 RANDOM = re.compile(rb"0x[0-9a-f]{6,}|(?<=/tmp/main-)[0-9a-f]{6}|(?<=node:)[0-9]+(?=\))")
 """Addresses, clang's object files, process ids in Node's warnings: another at each run."""
-LANGUAGES = ["c", "coffeescript", "cpp", "groovy", "javascript", "php", "python"]
 
 # For each language: a comment that fills a line, and a program whose output shows its end.
 LINES = {
@@ -38,10 +37,16 @@ LINES = {
     "coffeescript": ("# %s", "console.log 'end'\nx.y\n"),
     "cpp": ("// %s", '#include <cstdio>\nint main() {\n  std::puts("end");\n  return 3;\n}\n'),
     "groovy": ("// %s", "println 'end'\nx.y\n"),
+    "java": (
+        "// %s",
+        "class Main {\n  public static void main(String[] a) {\n    System.exit(3);\n  }\n}\n",
+    ),
     "javascript": ("// %s", "console.log('end')\nx.y\n"),
     "php": ("// %s", "<?php\necho 'end';\nthrow new Exception;\n"),
     "python": ("# %s", "print('end')\nx.y\n"),
+    "typescript": ("// %s", "console.log('end')\nconst wrong: number = 'x'\nx.y\n"),
 }  # fmt: skip
+LANGUAGES = sorted(LINES)
 
 
 def programs(language):
@@ -165,3 +170,23 @@ async def test_a_server_starts_it_in_its_warm_containers(ahead, start_server, ne
         # Whatever is there now, nobody gets less than what was asked for.
         outcome = await talk.run("python", "import sys; print(sys.argv)", args=["a"])
         assert outcome.stdout == "['main.py', 'a']\n"
+
+
+@pytest.mark.parametrize("language", ["java", "typescript"])
+async def test_a_starter_waits_for_its_source(language, engine, need):
+    image = need(language)
+    order = make_order(
+        Job(language, code=b""),
+        catalogue=languages.load(),
+        settings=SETTINGS,
+        present={image: ""},
+    )
+    for _ in range(3):  # on a machine that is very busy it may take too long, and is dropped
+        container = await engine.start(order.box)
+        try:
+            listed = docker("top", container.id, "-o", "pid,args")
+        finally:
+            await container.destroy()
+        if f"{order.box.ahead.file} {order.box.ahead.line}" in listed:
+            return
+    pytest.fail(listed)

@@ -73,7 +73,7 @@ LAYERS = [
     {"gates.base", "gates.turns", "gates.estimate", "images.contents"},
     {"tenants"},
     {"tools"},
-    {"languages", "java", "settings", "protocol", "address", "late"},
+    {"languages", "java", "starters", "settings", "protocol", "address", "late"},
     {"errors", "units", "names"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not

@@ -9,7 +9,7 @@ import pytest
 
 from tests.docker_fixtures import REQUIRED
 from tests.languages import table
-from wsrunner import languages
+from wsrunner import languages, starters
 from wsrunner.errors import SetupError, UnknownLanguageError
 
 DATA = Path(__file__).parent / "data"
@@ -405,4 +405,18 @@ def test_an_image_of_the_operators_own_starts_nothing_ahead_unless_its_entry_say
     assert catalogue.find("php").ahead.memory_mb == 9
     file.write_text('[language.php]\nahead = { way = "fifo", memory_mb = 9, unless = "(" }\n')
     with pytest.raises(SetupError, match=r"php: ahead\.unless: '\('"):
+        languages.load(file)
+
+
+def test_a_starter_has_its_text_its_fifo_and_the_words_of_its_tool():
+    for name, line in {"tsc": "tsc main.ts", "javac": "javac -d . Main.java"}.items():
+        words = shlex.split(starters.command(name, "main", line))
+        assert words[-len(line.split()) - 1 :] == ["main", *line.split()]
+        assert any("becomes" in word or "is what `" in word for word in words)
+
+
+def test_an_unknown_starter_is_named(tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text('[language.c]\nahead = { way = "gcc", memory_mb = 1 }\n')
+    with pytest.raises(SetupError, match=r"ahead.way: Invalid enum value 'gcc'"):
         languages.load(file)

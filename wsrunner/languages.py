@@ -1,7 +1,7 @@
 """The catalogue of languages: names, images, and the command lines that build and run a program.
 
-Owns ``languages.toml`` and the form of an operator's own file. Imports only `errors` and `java`;
-knows nothing of engines: which images are present is `images`' business.
+Owns ``languages.toml`` and the form of an operator's own file. Imports only `errors`, `java` and
+`starters`; knows nothing of engines: which images are present is `images`' business.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from wsrunner import java
+from wsrunner import java, starters
 from wsrunner.errors import SetupError, UnknownLanguageError
 
 Name = Annotated[
@@ -95,13 +95,14 @@ class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         way: ``fifo``: it opens the main file, reads it from beginning to end, and needs no seek.
+            Else the name of a starter, which comes up in its place.
         memory_mb: What it keeps while it waits, in MB.
         cpu_s: CPU seconds that it may take to come up, where that is more than a moment.
         unless: A regular expression; a main file in which it is found can't be served so.
         not_with: Patterns of further files that it looks for before it opens the main file.
     """
 
-    way: Literal["fifo"]
+    way: Literal["fifo"] | starters.Name
     memory_mb: Annotated[int, Meta(ge=1)]
     cpu_s: Annotated[int, Meta(ge=0)] = 0
     unless: str = ""

@@ -45,6 +45,8 @@ class Ahead:
         cpu_s: CPU seconds that a plan must allow to be served.
         start_cpu_s: CPU seconds that are allowed on top, for the start.
         memory_bytes: What it keeps while it waits.
+        start: What to start in its place, which becomes it when it has read `file`; empty for the
+            command itself.
     """
 
     file: str
@@ -54,6 +56,7 @@ class Ahead:
     cpu_s: float
     start_cpu_s: int = 0
     memory_bytes: int = 0
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from wsrunner import starters
 from wsrunner.engines.base import Ahead, Box, Plan
 from wsrunner.errors import ImageMissingError, LimitOutOfRangeError, SpaceUnfitError
 from wsrunner.languages import Catalogue, Language
@@ -202,10 +203,12 @@ def _ahead(language: Language, image: str, settings: Settings) -> Ahead | None:
     commands = language.commands()
     if len(commands.build) > 1:
         return None
+    line = commands.build[0] if commands.build else commands.run
     return Ahead(
         file=language.file,
         stage="build" if commands.build else "run",
-        line=commands.build[0] if commands.build else commands.run,
+        line=line,
+        start="" if start.way == "fifo" else starters.command(start.way, language.file, line),
         live_env=tuple(language.env.items()),
         cpu_s=settings.cpu_s,
         start_cpu_s=start.cpu_s,

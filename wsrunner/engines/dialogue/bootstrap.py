@@ -147,7 +147,7 @@ def _files(files: Mapping[str, bytes], given: str) -> tuple[list[str], bytes]:
 
 def start_ahead(ahead: Ahead) -> str:
     """Return the shell that tells the bootstrap what to start before its request."""
-    begin = _function("begin", _command(ahead.line, {}, ()), dict(ahead.live_env))
+    begin = _function("begin", _command(ahead.start or ahead.line, {}, ()), dict(ahead.live_env))
     cpu_s = _cpu_s(ahead.cpu_s) + ahead.start_cpu_s
     return f"{begin}; ahead {ahead.stage} {shlex.quote('./' + ahead.file)} {cpu_s}"
 

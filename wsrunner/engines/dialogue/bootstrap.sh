@@ -215,10 +215,9 @@ ahead() { # ahead STAGE FILE CPU_S: start `begin` so, and wait until it has open
   launch "$1" begin; started=$child
   # Open for both, this never blocks, and no reader comes to the end before it is closed.
   exec {fifo}<>"$2"
-  tries=0
+  SECONDS=0
   until has_opened "$2"; do
-    tries=$((tries + 1))
-    { [ $tries -lt 500 ] && kill -0 "$started"; } || { drop; break; }
+    { [ "$SECONDS" -lt 20 ] && kill -0 "$started"; } || { drop; break; }
     read -r -t 0.02 _ <&"$fifo" # a pause without a process
   done
   # Whoever opens it a second time is to find the file itself.
