@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import bench
-from bench import kit
+from bench import kit, picture
 
 FACTS = frozenset({"bench", "help", "at", "took_s", "quick", "machine"})
 """What is added to what a bench returns."""
@@ -126,6 +126,7 @@ def main() -> None:
             failed.append(name)
             print(f"{name} failed: {exc!r}", file=sys.stderr)
     write_tables(arguments.out)
+    picture.write(arguments.out)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
