@@ -2,7 +2,8 @@
 
 A bench is a module of this package with NAME, HELP and ``run(out)``, which returns a dictionary for
 ``results/NAME.json``; its ``figures`` (see `kit.Figure`) become rows of the table. `run` may also
-take ``quick`` (a fraction of the time, for a look) and ``runs`` (how often to measure).
+take ``quick`` (a fraction of the time, for a look) and ``runs`` (how often to measure). One that is
+APART is none of all: it looks for faults, and takes as long as it is told to.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import bench
-from bench import kit, picture
+from bench import kit, picture, reliability
 
 FACTS = frozenset({"bench", "help", "at", "took_s", "quick", "machine"})
 """What is added to what a bench returns."""
@@ -111,7 +112,8 @@ def main() -> None:
             print(f"{name:12}{module.HELP}")
         print("\npython -m bench NAME [--quick] [--runs N], or all")
         return
-    names = list(benches) if arguments.names == ["all"] else arguments.names
+    every = [name for name, module in benches.items() if not getattr(module, "APART", False)]
+    names = every if arguments.names == ["all"] else arguments.names
     if unknown := set(names) - set(benches):
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(benches)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -127,6 +129,8 @@ def main() -> None:
             print(f"{name} failed: {exc!r}", file=sys.stderr)
     write_tables(arguments.out)
     picture.write(arguments.out)
+    if arguments.out == kit.RESULTS:
+        reliability.DOCUMENT.write_text(reliability.markdown(kit.RESULTS))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -272,8 +272,10 @@ def request(port: int) -> Attempt:
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(65536):
                     pass
-            except (ConnectionResetError, BrokenPipeError):
-                # It has had enough of what else was sent; but it must not hang.
+            except TimeoutError:
+                raise
+            except OSError:
+                # It has had enough of what else was sent, and the connection is gone.
                 return
 
     return ask

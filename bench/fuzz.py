@@ -19,6 +19,7 @@ from bench.kit import Figure
 
 NAME = "fuzz"
 HELP = "messages, frames, requests, reports and journals that are wrong, by chance"
+APART = True
 COUNT = 1_000_000
 SLOW_S = 2.0
 """An attempt that takes longer counts as a hang."""
@@ -86,11 +87,11 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
     kit.progress("")
     for failure in failures[:SHOWN]:
         print(f"{failure.target}, made from {failure.seed!r}: {failure.reason}")
-    figures = [Figure(f"{name}, attempts", "", float(each)) for name, (each, _) in targets.items()]
+    figures = [Figure(name, "attempts", float(each)) for name, (each, _) in targets.items()]
     figures += [
-        Figure("crashes, hangs and lost bytes", "", float(len(failures)), most=0.0),
-        Figure("tracebacks in the server's log", "", float(tracebacks), most=0.0),
-        Figure("descriptors left open", "", float(max(0, left_fds)), most=2.0),
+        Figure("crashes, hangs and lost bytes", "found", float(len(failures)), most=0.0),
+        Figure("tracebacks in the server's log", "found", float(tracebacks), most=0.0),
+        Figure("descriptors left open", "found", float(max(0, left_fds)), most=2.0),
         Figure("memory of the server, growth", "MB", grown_bytes / 1e6, most=32.0),
     ]
     return kit.result(figures, seed=seed, failures=[each._asdict() for each in failures[:100]])

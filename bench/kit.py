@@ -569,6 +569,13 @@ class RawEngine:
             raise RuntimeError(f"{method} {path}: {response.status} {answer.decode()}")
         return json.loads(answer) if answer.startswith((b"{", b"[")) else None
 
+    def close(self) -> None:
+        """Close this thread's connection; the next call opens another."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
     @functools.cached_property
     def images(self) -> dict[str, str]:
         """Image names with tags → ids."""

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from bench import reliability
 from wsrunner import settings
 from wsrunner.errors import IdBusyError
 from wsrunner.gates.base import GateState
@@ -250,3 +251,8 @@ def test_every_test_that_security_md_names_is_there():
     assert named
     for file, test in named:
         assert re.search(rf"^(async )?def {test}\(", read(f"tests/{file}"), re.MULTILINE), test
+
+
+def test_reliability_md_is_made_from_the_results():
+    expected = reliability.markdown(ROOT / "bench" / "results")
+    assert read("docs/reliability.md") == expected, "run `python -m bench fuzz` (or soak)"
