@@ -76,7 +76,9 @@ def test_of_a_file_whose_beginning_is_in_no_journal_any_more_nothing_is_shown():
 
 def test_its_state_shows_what_there_is_so_far(server):
     accepted = begin(server, SLEEP)
-    now = until(lambda: (now := state(server, accepted))["stdout"] and now, "it has printed")
+    now = until(
+        lambda: (now := state(server, accepted)).get("stdout") == "up\n" and now, "it has printed"
+    )
     assert (now["stdout"], now["stage"]) == ("up\n", "run")
     assert "exit" not in now
     assert ask(server, "DELETE", accepted)[0] == 204

@@ -414,6 +414,21 @@ def test_a_chunked_body_is_bounded_too(server):
         assert b"hello\\n" in read_all(connection)
 
 
+def test_a_body_of_crumbs_is_refused_and_a_short_one_is_not(server):
+    """To read a chunk of one byte takes as long as to read thousands of bytes."""
+    crumbs = b"".join(b"1\r\n%c\r\n" % byte for byte in json.dumps(HELLO).encode())
+    kinds = (JSON, "Transfer-Encoding: chunked", "Connection: close")
+    with raw(server) as connection:
+        connection.sendall(head("/v1/run", *kinds) + crumbs + b"0\r\n\r\n")
+        assert b"hello\\n" in read_all(connection)
+    with raw(server) as connection:
+        connection.sendall(head("/v1/run", *kinds))
+        connection.sendall(b"1\r\n \r\n" * 30_000)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"chunks are too small" in answer
+
+
 @pytest.mark.parametrize("chunk", [b"zz\r\nabc\r\n", b"-1\r\n\r\n", b"5\r\nabc", b"5"])
 def test_chunks_that_make_no_sense_are_400(server, chunk):
     with raw(server) as connection:

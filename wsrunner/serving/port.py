@@ -96,11 +96,15 @@ class Port:
 
     async def open_doors(self, desk: Desk) -> None:
         """Load what HTTP takes, and let those in who ask by it."""
-        # Importing aiohttp's server takes as long as all of websockets.
-        from wsrunner.serving.doors.app import App
+        try:
+            # Importing aiohttp's server takes as long as all of websockets.
+            from wsrunner.serving.doors.app import App
 
-        self._app = await App.open(desk, WRITE_LIMITS)
-        self._doorway.open(self._app.connection)
+            self._app = await App.open(desk, WRITE_LIMITS)
+            self._doorway.open(self._app.connection)
+        except Exception:
+            # Nobody waits for this task: whoever asks by HTTP would hear nothing but a timeout.
+            log.exception("HTTP can't be served; sockets can")
 
     async def watch(self) -> None:
         """Cut the connections whose clients have vanished without a word, for ever."""

@@ -88,8 +88,7 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
     Cancelling is safe.
     """
     _check_form(request, max_bytes)
-    exchange = request.protocol
-    assert isinstance(exchange, Exchange)
+    exchange = exchange_of(request)
     if exchange.half_closed:
         exchange.end_body(request)
     if request.content.is_eof():
@@ -105,6 +104,12 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
             400, "bad_request", f"the connection was closed after {len(body)}{of} bytes of the body"
         )
     return body
+
+
+def exchange_of(request: web.BaseRequest) -> Exchange:
+    """Return the connection that a request has come by."""
+    assert isinstance(request.protocol, Exchange)
+    return request.protocol
 
 
 async def _wait_for_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> bytes:
@@ -130,7 +135,8 @@ async def _wait_for_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet)
             408, "timeout", f"the body has not come within {BODY_S:g} s; {len(body)} bytes have"
         ) from exc
     except web.RequestPayloadError as exc:
-        raise RequestError(400, "bad_request", "the body's chunks make no sense") from exc
+        wrong = exchange_of(request).crumbs or "the body's chunks make no sense"
+        raise RequestError(400, "bad_request", wrong) from exc
     finally:
         inlet.hold(holder, 0)
     return bytes(body)

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 SERVER = "wsrunner"
 """aiohttp would tell its version, and Python's."""
 _QUOTED_MAX = 200
+FRAMES_MAX_BYTES = 32 * 1024
+"""Of a body's chunks beside what is in them, ..."""
+FRAMES_SHARE = 1 / 16
+"""... and beyond that, as a share of it: a chunk takes longer to read than a thousand bytes."""
 
 
 class Exchange(web.RequestHandler):
@@ -39,6 +43,7 @@ class Exchange(web.RequestHandler):
     Attributes:
         half_closed: Whether its client has said that no more comes.
         body_cut: Whether it said so before a body's end.
+        crumbs: What is wrong with a body that comes in all too small chunks.
     """
 
     __slots__ = (
@@ -49,8 +54,10 @@ class Exchange(web.RequestHandler):
         "_slow_client_s",
         "_stuck",
         "_unsent_bytes",
+        "_wire_bytes",
         "_write_limits",
         "body_cut",
+        "crumbs",
         "half_closed",
     )
 
@@ -65,6 +72,8 @@ class Exchange(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.half_closed = False
         self.body_cut = False
+        self.crumbs = ""
+        self._wire_bytes = 0
         self._link: asyncio.Transport | None = None
         # The body of the last request there was; what comes behind it is the next one's head.
         self._arriving: StreamReader | None = None
@@ -155,10 +164,30 @@ class Exchange(web.RequestHandler):
         super().data_received(data)
         if self._request_count > before and self._messages:
             self._arriving, self._head_bytes = self._messages[-1][1], 0
+            self._wire_bytes = 0
+        elif self._arriving is not None and not self._arriving.is_eof():
+            self._wire_bytes += len(data)
+            self._check_frames(self._arriving)
         elif link is not None and link.is_reading() and self._is_between():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES:
                 self._refuse_head()
+
+    def _check_frames(self, body: StreamReader) -> None:
+        """Read no more of a body that is chunks more than it is a body.
+
+        What came with its head is not counted, and what of it is there already only for it.
+        """
+        frames_bytes = self._wire_bytes - body.total_bytes
+        if frames_bytes > FRAMES_MAX_BYTES + body.total_bytes * FRAMES_SHARE:
+            self.crumbs = (
+                f"the body's chunks are too small: {body.total_bytes} bytes have come in "
+                f"{self._wire_bytes}"
+            )
+            # From now on all is read and dropped, see `_parse`.
+            self._head_bytes = HEAD_MAX_BYTES + 1
+            body.set_exception(web.RequestPayloadError(self.crumbs))
+            self.close()
 
     def _is_between(self) -> bool:
         return self._arriving is None or self._arriving.is_eof()

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from wsrunner.serving.doors.body import RequestError
-from wsrunner.serving.doors.exchange import Exchange
+from wsrunner.serving.doors.body import RequestError, exchange_of
 
 
 @contextlib.contextmanager
@@ -21,8 +20,7 @@ def carrying(request: web.Request) -> Iterator[None]:
     Raises:
         RequestError: It has closed already.
     """
-    exchange = request.protocol
-    assert isinstance(exchange, Exchange)
+    exchange = exchange_of(request)
     if exchange.half_closed:
         raise RequestError(
             400,
