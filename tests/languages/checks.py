@@ -104,6 +104,24 @@ async def prompts(case):
         expect(await talk.finish(), stdout="number? 144\n")
 
 
+async def waiting(case):
+    """Answer the program when it is told to wait, on pipes and on a terminal."""
+    for tty in (None, {}):
+        fields = case.source("prompt")
+        async with open_talk(case.url) as talk:
+            await talk.say("run", language=case.language.id, waiting=True, tty=tty, **fields)
+            await talk.hear_started()
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    await talk.hear_kind("waiting")
+            except TimeoutError:
+                raise SurpriseError("no") from None
+            await talk.say("stdin", data="12\n")
+            outcome = await talk.finish()
+        if "144" not in outcome.stdout:
+            raise SurpriseError(f"prints {_last(outcome.stdout)!r}")
+
+
 async def _shows(talk, text):
     try:
         async with asyncio.timeout(SILENCE_S):
@@ -154,6 +172,7 @@ CHECKS = {
     "hello": hello,
     "lines": lines,
     "prompts": prompts,
+    "waiting": waiting,
     "stdin": stdin,
     "arguments": arguments,
     "exit code": exit_code,

@@ -47,6 +47,7 @@ rows. A server tells the same facts of its own catalogue at `GET /v1/languages`.
 
 - **live**: what shows at once though stdout is a pipe. `prompts`: lines, and an unfinished line before the program
   reads. `lines`: lines alone; a prompt shows where the program flushes it. `flushed`: what the program flushes itself.
+- **waiting**: that the program wants input is [told](protocol.md#programs-that-want-input), on pipes and on a terminal.
 - **1 MB**: reads a megabyte of stdin. **args, env**: arguments and variables are the program's, as they were sent.
 - **exit 7**, **SIGSEGV**: exit code and signal of the outcome are the program's. **files**: a second file takes part.
 
@@ -102,14 +103,14 @@ def write(catalogue, found):
 def markdown(catalogue, found):
     """Return the page."""
     rows = [
-        "| | version | live | 1 MB | args, env | exit 7 | SIGSEGV | files |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | version | live | waiting | 1 MB | args, env | exit 7 | SIGSEGV | files |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for language in catalogue:
         if result := found.get(language.id):
             checked = [
                 _cell(language, result, check)
-                for check in ("stdin", "arguments", "exit code", "crash", "files")
+                for check in ("waiting", "stdin", "arguments", "exit code", "crash", "files")
             ]
             version = result["version"].replace("|", "/")
             cells = [language.name, version, _live(language, result), *checked]

@@ -1,9 +1,10 @@
 """Runs whose connections are cut at every moment, over servers of which one is killed now and then.
 
 ``python -m tests.live.storm 10000`` starts three servers on one Redis, and goes on until so many
-connections have been cut. Each run is a conversation whose transcript is known: what is heard must
-be just that, or less by what an explicit gap says; the exit comes once. Of a killed server's runs
-the beginning of the transcript and `replica_lost` are right.
+connections have been cut: after so many bytes or at any time, so before a run is accepted, while it
+waits for a slot, is built, prints, reads or ends. Each run is a conversation whose transcript is
+known: what is heard must be just that, or less by what an explicit gap says; the exit comes once.
+Of a killed server's runs the beginning of the transcript and `replica_lost` are right.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from tests.live.cutter import Cutter
 from tests.serving import Serving
 from wsrunner.client import Client, ConnectError, RunRefusedError
 
-PROGRAM = """
+PYTHON = """
 import sys
 print('begun', sys.argv[1], flush=True)
 for line in sys.stdin:
@@ -33,9 +34,29 @@ for line in sys.stdin:
 print('over')
 raise SystemExit(7)
 """
+C = """
+#include <stdio.h>
+#include <stdlib.h>
+int main(int count, char **arguments) {
+    char line[64];
+    printf("begun %s\\n", arguments[1]);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        printf("got %s", line);
+        fflush(stdout);
+        for (int n = 0; n < atoi(line); n++) printf("%08d\\n", n);
+        fflush(stdout);
+    }
+    puts("over");
+    return 7;
+}
+"""
+PROGRAMS = {"python": PYTHON, "c": C}
 RUN_S = 120
 MOMENTS = (0, 40, 150, 400, 700, 1000, 1500, 3000, 10_000, 60_000)
 """Bytes of a connection after which it may be cut, both directions: its handshake has about 500."""
+CUT_WITHIN_S = 0.6
+"""Or the time, for some: while nothing is sent, too."""
 
 
 def transcript(name, lines):
@@ -52,12 +73,14 @@ class Storm:
     Attributes:
         seen: How often what happened.
         replicas_die: Whether a run may end as `replica_lost`.
+        languages: Of the programs; those of C are built first.
     """
 
-    def __init__(self, addresses, seed, *, replicas_die=False):
+    def __init__(self, addresses, seed, *, replicas_die=False, languages=("python",)):
         self.addresses = addresses
         self.seed = seed
         self.replicas_die = replicas_die
+        self.languages = languages
         self.seen = Counter()
         self._count = 0
 
@@ -77,6 +100,7 @@ class Storm:
         """Carry one conversation through, and hold it against what is promised."""
         chance = random.Random(seed)
         lines = [chance.choice((0, 1, 30, 5000)) for _ in range(chance.randint(0, 4))]
+        language = chance.choice(self.languages)
         name = secrets.token_hex(4)
         async with Cutter(self.addresses, seed) as way:
             left = chance.randint(1, 6)
@@ -88,12 +112,16 @@ class Storm:
                 if left < 0:
                     return None
                 self.seen["cuts"] += 1
+                if chance.random() < 0.4:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(chance.uniform(0, CUT_WITHIN_S), way.cut)
+                    return None
                 return chance.choice(MOMENTS) + chance.randint(0, 300)
 
             way.cut_after = cut_after
             try:
                 async with asyncio.timeout(RUN_S):
-                    heard, ended = await self._converse(way, name, lines)
+                    heard, ended = await self._converse(way, language, name, lines)
             except RunRefusedError as exc:
                 if not self.replicas_die:
                     raise
@@ -105,11 +133,17 @@ class Storm:
                 raise
         self._judge(f"seed {seed}", transcript(name, lines), heard, ended)
 
-    async def _converse(self, way, name, lines):
+    async def _converse(self, way, language, name, lines):
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(await _connected(way))
             run = await client.run(
-                "python", code=PROGRAM, args=[name], keep_s=60, limits={"wall_s": 60}
+                language,
+                code=PROGRAMS[language],
+                args=[name],
+                keep_s=60,
+                limits={"wall_s": 60},
+                on_queued=lambda *_: self.seen.update(["queued"]),
+                on_started=lambda stage: self.seen.update([stage]),
             )
 
             async def drive():
@@ -183,14 +217,22 @@ async def _main(cuts, seed, at_once, kill_every_s):
             server = Serving(
                 Path(folder) / f"{number}.log",
                 redis_url=redis.tcp_url,
-                slots=at_once,
+                slots=max(2, at_once - 2),
+                kept_max=100_000,
+                kept_mb=100_000,
+                journal_s=60,
                 lease_s=3,
                 warm="python=2",
                 port=redis.port + 100 + number,
             )
             servers.append(server.start())
             stack.callback(server.stop)
-        storm = Storm([each.address for each in servers], seed, replicas_die=kill_every_s > 0)
+        storm = Storm(
+            [each.address for each in servers],
+            seed,
+            replicas_die=kill_every_s > 0,
+            languages=tuple(PROGRAMS),
+        )
         began_s = time.monotonic()
         killer = None
         if kill_every_s:
