@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests import storm
 from wsrunner import languages
-from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Plan, Report
+from wsrunner.engines.base import STDERR, STDOUT, Asks, BadReportError, Frame, Plan, Report
 from wsrunner.engines.dialogue import bootstrap
 from wsrunner.engines.dialogue.bootstrap import (
     HEADER_BYTES,
@@ -47,6 +47,25 @@ def test_marks_are_new_each_time_and_begin_with_a_control_character():
 
 
 # Reports.
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_notice_comes_where_it_was_written_however_it_is_cut(step, tty):
+    stream = STDOUT if tty else STDERR
+    said = b"a? " + MARK + b"!waiting\r\n" + b"b" + MARK + b"!running\nc"
+    reports = Reports(MARK, tty=tty)
+    frames = [Frame(stream, said[at : at + step]) for at in range(0, len(said), step)]
+    items = feed(reports, *frames)
+    notices = [at for at, item in enumerate(items) if isinstance(item, Asks)]
+    assert [items[at].waiting for at in notices] == [True, False]
+    parts = (items[: notices[0]], items[notices[0] : notices[1]], items[notices[1] :])
+    assert [output(part, stream) for part in parts] == [b"a? ", b"b", b"c"]
+
+
+def test_a_notice_without_an_end_is_not_waited_for():
+    with pytest.raises(BadReportError):
+        feed(Reports(MARK, tty=False), Frame(STDERR, MARK + b"!" + b"x" * 1000))
 
 
 @pytest.mark.parametrize(

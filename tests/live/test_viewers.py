@@ -5,6 +5,10 @@ import contextlib
 
 from tests.live.test_kept import assert_whole_or_gap, attach, begin, hear_all, text
 from tests.talk import PATIENCE_S, open_talk
+from wsrunner.live import show as module
+from wsrunner.live.kept import Kept
+from wsrunner.runs.events import Output
+from wsrunner.settings import Settings
 
 LINES = 400_000
 CODE = f"input()\nfor n in range({LINES}): print('%09d' % n)"
@@ -73,3 +77,28 @@ async def test_a_crowd_hears_the_same_as_one(server):
             assert_whole_or_gap(heard, len(expected))
             assert text(heard) == expected
             assert {event["id"] for event in heard} == {f"v{number % 3}"}
+
+
+async def test_viewers_of_a_crowd_take_turns_and_hear_several_lines_at_once(monkeypatch):
+    monkeypatch.setattr(module, "VIEWER_PACE_S", 1000.0)
+    monkeypatch.setattr(module, "PACE_MAX_S", 1000.0)
+    record = module.Record("r", "drive", "view", 1.0)
+    kept = Kept(record, Settings(), on_news=lambda _: None, on_end=lambda _: None)
+    viewer = kept.sit("view")
+    kept.add(1, Output(1, 1, b"0\n"))
+    kept._wake_all()
+    assert [item.event.data for item in await viewer.next()] == [b"0\n"]
+    hearing = asyncio.create_task(viewer.next())
+    for number in range(2, 12):
+        kept.add(number, Output(number, 1, b"%d\n" % number))
+        await asyncio.sleep(0)
+    assert not hearing.done()
+    kept._wake_all()
+    assert [item.seq for item in await hearing] == [11]
+    # Of what is much, as after a flood, nobody waits for the next part.
+    kept.add(12, Output(12, 1, b"x" * module.TAKE_BYTES))
+    assert [item.seq for item in await viewer.next()] == [12]
+    # Nor at the end.
+    hearing = asyncio.create_task(viewer.next())
+    kept.add(13, module.Exit(13, "run", "exited", 0, None, 0, 0, None, None, 0, False))
+    assert [item.seq for item in await hearing] == [13]
