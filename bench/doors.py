@@ -1,8 +1,9 @@
-"""What HTTP costs: a run by POST against the same over an open socket, and refusals.
+"""What HTTP costs: a run by POST against the same over an open socket, refusals, and files out.
 
 Runs are warm ones and taken in turns, on one connection each that stays open. Refusals take no
 container: their rate is set against that of a bare aiohttp handler, in a process of its own, that
-reads the same body and answers as many bytes.
+reads the same body and answers as many bytes. A file that comes back is timed from the program's
+last line, on an open socket and by POST, against `docker cp` of one as large.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import json
 import multiprocessing
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +23,10 @@ from typing import Any, Self
 
 from bench import kit
 from bench.kit import Timing
+from wsrunner.units import MIB
 
 NAME = "doors"
-HELP = "a run by POST against one over an open socket; refusals against a bare aiohttp handler"
+HELP = "a run by POST against a socket; refusals against bare aiohttp; files against docker cp"
 MS = 1e3
 CODE = {"language": "python", "code": "print('hello')"}
 WRONG = json.dumps({"language": "python"}).encode()
@@ -30,6 +34,9 @@ CLIENTS = 4
 END_MOST = 1.15
 FIRST_MOST = 1.1
 RATE_LEAST = 0.5
+FILE_BYTES = 8 * MIB
+FILE_LEAST = 0.8
+MAKE_FILE = f"head -c {FILE_BYTES} /dev/urandom >out.bin; echo made"
 
 
 def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str, Any]:
@@ -39,6 +46,8 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
     engine = kit.RawEngine()
     with kit.Server(warm="python=1", slots=4) as server:
         raw = _runs(server, engine, rounds)
+    with kit.Server(warm="bash=1", slots=4) as server:
+        files = _files(server, engine, 5 if quick else 20)
     with kit.Server(warm="", warm_max=0) as server, _bare() as bare_port:
         rates = _rates(server.port, bare_port, 2 if quick else 8, 1.0 if quick else 2.0)
     figures = [
@@ -66,9 +75,20 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
             rates["bare"],
             least=RATE_LEAST,
         ),
+        *(
+            kit.compare(
+                f"an 8 MiB file out, {way}",
+                "MiB/s",
+                [FILE_BYTES / MIB / each for each in files[way]],
+                "docker cp",
+                [FILE_BYTES / MIB / each for each in files["docker cp"]],
+                least=FILE_LEAST,
+            )
+            for way in ("socket", "events")
+        ),
     ]
     seconds = {name: [each.__dict__ for each in series] for name, series in raw.items()}
-    return kit.result(figures, seconds=seconds, rates=rates)
+    return kit.result(figures, seconds=seconds, rates=rates, files=files)
 
 
 def _runs(server: kit.Server, engine: kit.RawEngine, rounds: int) -> dict[str, list[Timing]]:
@@ -146,6 +166,53 @@ class Http:
         if b'"code":0' not in data:
             raise RuntimeError(f"the run failed: {bytes(data)!r}")
         return Timing(first_s or end_s, end_s)
+
+
+# Files out.
+
+
+def _files(server: kit.Server, engine: kit.RawEngine, rounds: int) -> dict[str, list[float]]:
+    """Return seconds for one file, by the way it comes."""
+    request = {"language": "bash", "code": MAKE_FILE, "outputs": ["out.bin"]}
+    image = engine.order(language="bash", code="").box.image
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _with_file(image) as path,
+        kit.Socket(server.port) as opened,
+        Http(server.port) as events,
+    ):
+
+        def copied() -> Timing:
+            begun_s = time.perf_counter()
+            subprocess.run(["docker", "cp", "--quiet", path, folder], check=True)
+            return Timing(0.0, time.perf_counter() - begun_s)
+
+        ways = {
+            "docker cp": copied,
+            "socket": lambda: opened.run(**request),
+            "events": lambda: events.run("text/event-stream", request),
+        }
+        taken = kit.take_in_turns(rounds, ways, say="doors: files")
+    return {way: [each.end_s - each.first_s for each in series] for way, series in taken.items()}
+
+
+@contextlib.contextmanager
+def _with_file(image: str) -> Iterator[str]:
+    """Have a container with such a file; yields its place, as `docker cp` takes it.
+
+    Not one of ours: what `docker cp` can read is no tmpfs.
+    """
+    made = f"cd /tmp && {MAKE_FILE}; exec sleep 600"
+    command = ["docker", "run", "-d", "--rm", "--network=none", image, "sh", "-c", made]
+    started = subprocess.run(command, check=True, capture_output=True, text=True)
+    container = started.stdout.strip()
+    try:
+        logs = ["docker", "logs", container]
+        while "made" not in subprocess.run(logs, check=True, capture_output=True, text=True).stdout:
+            time.sleep(0.05)
+        yield f"{container}:/tmp/out.bin"
+    finally:
+        subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
 
 
 # Refusals.
