@@ -143,7 +143,7 @@ def test_metrics_md_lists_what_metrics_show():
     metrics.refused(IdBusyError(""))
     gate = GateState(slots=1, held=0, waiting=0, queue_max=1)
     shown = metrics.render(
-        gate=gate, warm={("image", False): 1}, pool_hits=0, pool_misses=0
+        gate=gate, warm={("image", False): 1}, pool_hits=0, pool_misses=0, workspaces=0
     ).decode()
     expected = {}
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", shown, re.MULTILINE):
@@ -160,6 +160,7 @@ def test_protocol_md_shows_the_monitor_s_messages_whole():
     blocks = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     texts = [*blocks[:2], *blocks[2].splitlines()]
     types = [monitor.State, monitor.EndedRun, monitor.CancelRun, monitor.SetSlots]
+    types.append(monitor.ForgetWorkspace)
     for text, kind in zip(texts, types, strict=True):
         assert list(json.loads(text)) == ["type", *kind.__struct_fields__]
         message = msgspec.json.decode(text, type=kind)

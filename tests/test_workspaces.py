@@ -6,9 +6,11 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests import http_talk
 from tests.serving import COMMAND, docker, environment, until
+from tests.talk import Talk
 from wsrunner import tenants
 from wsrunner.client import Client, RunRefusedError
 from wsrunner.errors import NotAllowedError
@@ -440,7 +442,47 @@ def test_each_user_of_a_tenant_has_names_of_their_own():
     assert owner_of(principals[1]) == owner_of(replace(principals[1], client="5.6.7.8"))
 
 
+def test_workspaces_are_under_operators_and_their_tenant():
+    owner = owner_of(Principal("", tenant="a", subject="x"))
+    for principal, may in (
+        (Principal("", operator=True), True),
+        (Principal("", tenant="a"), True),
+        (Principal("", tenant="a", subject="x"), True),
+        (Principal("", tenant="a", subject="y"), False),
+        (Principal("", tenant="b"), False),
+        (Principal(""), False),
+    ):
+        assert owner.is_under(principal) == may
+    assert not owner_of(Principal("")).is_under(Principal(""))
+
+
 async def test_who_may_only_watch_forgets_none():
     workspaces = Workspaces(None, most=1, most_each=1, idle_s=1, scope="")
     with pytest.raises(NotAllowedError):
         workspaces.forget(Principal("1.2.3.4", drives=False), "w")
+
+
+async def test_the_monitor_shows_them_without_their_names_and_ends_one(spaces):
+    async with spaces.talk() as talk, monitor(spaces) as feed:
+        await run(talk, "pass", name="secret-name")
+        while not (state := await feed.hear())["workspaces"]:
+            pass
+        (seen,) = state["workspaces"]
+        assert "secret-name" not in json.dumps(state)
+        assert seen["image"].startswith("wsrunner/python")
+        assert spaces.metrics()["wsrunner_workspaces"] == 1
+        await feed.say("forget", workspace="0" * 32)
+        while (told := await feed.hear())["type"] != "error":
+            pass
+        assert (told["code"], told["path"]) == ("no_such_workspace", "$.workspace")
+        await feed.say("forget", workspace=seen["workspace"])
+        while (await feed.hear()).get("workspaces") != []:
+            pass
+        until(lambda: not space_containers(spaces), "it is removed")
+        assert spaces.metrics()["wsrunner_workspaces"] == 0
+
+
+@contextlib.asynccontextmanager
+async def monitor(serving):
+    async with connect(f"{serving.url}/v1/monitor") as connection:
+        yield Talk(connection)

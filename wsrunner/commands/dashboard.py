@@ -95,6 +95,10 @@ def _slots(state: Mapping[str, Any]) -> Table:
     )
     hits, misses = state["pool_hits"], state["pool_misses"]
     table.add_row("warm", f"{hits} hits, {misses} misses", warm or "none")
+    spaces = state.get("workspaces", ())
+    if spaces:
+        busy = sum(each["busy"] for each in spaces)
+        table.add_row("workspaces", f"{len(spaces)}, {busy} busy", "")
     return table
 
 

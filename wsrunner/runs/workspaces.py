@@ -43,6 +43,14 @@ class Owner(NamedTuple):
     subject: str
     most: int = 0
 
+    def is_under(self, principal: Principal) -> bool:
+        """Whether somebody may see that it has a workspace, and end it, without its name.
+
+        An operator may, and a tenant's own token; those who have no tenant may not, as they share.
+        """
+        same = self.tenant == principal.tenant != "" and principal.subject in {"", self.subject}
+        return principal.operator or same
+
 
 def owner_of(principal: Principal) -> Owner:
     """Return whose workspaces somebody uses: the one place that says so.
@@ -58,7 +66,9 @@ class Facts(NamedTuple):
     """What is told of a workspace.
 
     Attributes:
-        name: Its owner's name for it.
+        name: Its owner's name for it: nobody else's business.
+        id: The server's name for it.
+        tenant: Its owner's.
         image: What it is made of.
         busy: Whether a run goes on in it, or waits for it.
         age_s: Since its first run was asked for.
@@ -66,6 +76,8 @@ class Facts(NamedTuple):
     """
 
     name: str
+    id: str
+    tenant: str
     image: str
     busy: bool
     age_s: float
@@ -87,6 +99,18 @@ class _Kept:
     forgotten: bool = False
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     expiry: asyncio.TimerHandle | None = None
+
+    def facts(self, now_s: float) -> Facts:
+        """Return what is told of it."""
+        return Facts(
+            self.name,
+            self.label,
+            self.owner.tenant,
+            self.box.image,
+            busy=self.runs > 0,
+            age_s=now_s - self.born_s,
+            idle_s=0.0 if self.runs else now_s - self.idle_since_s,
+        )
 
 
 class Turn:
@@ -265,16 +289,26 @@ class Workspaces:
     def of(self, owner: Owner) -> list[Facts]:
         """Return an owner's workspaces, by name."""
         now_s = time.monotonic()
-        return sorted(
-            Facts(
-                kept.name,
-                kept.box.image,
-                busy=kept.runs > 0,
-                age_s=now_s - kept.born_s,
-                idle_s=0.0 if kept.runs else now_s - kept.idle_since_s,
-            )
-            for kept in self._kept.values()
-            if kept.owner == owner
+        return sorted(kept.facts(now_s) for kept in self._kept.values() if kept.owner == owner)
+
+    def seen_by(self, principal: Principal) -> list[Facts]:
+        """Return those that somebody may end by `end`, the oldest first."""
+        now_s = time.monotonic()
+        kept = self._kept.values()
+        return [each.facts(now_s) for each in kept if each.owner.is_under(principal)]
+
+    def end(self, principal: Principal, id: str) -> None:  # noqa: A002
+        """End a workspace by the server's name for it, as `forget` does.
+
+        Raises:
+            NoSuchSpaceError: There is none, or none that is under who asks.
+        """
+        for kept in self._kept.values():
+            if kept.label == id and kept.owner.is_under(principal):
+                self._forget(kept)
+                return
+        raise NoSuchSpaceError(
+            f"no workspace {id!r} that is yours is on this replica", path="$.workspace"
         )
 
     def forget(self, principal: Principal, name: str) -> None:

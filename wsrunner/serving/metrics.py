@@ -86,6 +86,7 @@ class Metrics(Observer):
         warm: Mapping[tuple[str, bool], int],
         pool_hits: int,
         pool_misses: int,
+        workspaces: int,
     ) -> bytes:
         """Return everything as Prometheus text.
 
@@ -94,6 +95,7 @@ class Metrics(Observer):
             warm: Spare containers by image and whether with a terminal.
             pool_hits: Runs that found a warm container.
             pool_misses: Runs that started one.
+            workspaces: Those that are kept.
         """
         from prometheus_client import exposition
         from prometheus_client.core import (
@@ -153,6 +155,7 @@ class Metrics(Observer):
                 [(("hit",), pool_hits), (("miss",), pool_misses)],
             ),
             spares,
+            GaugeMetricFamily("wsrunner_workspaces", "Workspaces, idle ones too.", workspaces),
             *self._kept(GaugeMetricFamily),
             counter(
                 "wsrunner_webhook_attempts",

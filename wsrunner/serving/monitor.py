@@ -99,6 +99,16 @@ class TenantUse(msgspec.Struct, kw_only=True, frozen=True):
     waiting: int
 
 
+class Kept(msgspec.Struct, kw_only=True, frozen=True):
+    """A workspace of this replica, by the server's name for it: its owner's is not told."""
+
+    workspace: str
+    tenant: str
+    image: str
+    busy: bool
+    idle_s: float
+
+
 class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
     """Everything at one moment. `error` says what can't be reached, if anything.
 
@@ -119,6 +129,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
     draining: bool
     live: list[LiveRun]
     tenants: list[TenantUse]
+    workspaces: list[Kept]
     minutes: list[Minute]
     error: str | None
     webhooks_pending: int
@@ -138,7 +149,13 @@ class SetSlots(msgspec.Struct, tag="slots", forbid_unknown_fields=True, frozen=T
     slots: Annotated[int, Meta(ge=1, le=100_000)]
 
 
-Command = CancelRun | SetSlots
+class ForgetWorkspace(msgspec.Struct, tag="forget", forbid_unknown_fields=True, frozen=True):
+    """End a workspace of this replica: now, or with the run that goes on in it."""
+
+    workspace: str
+
+
+Command = CancelRun | SetSlots | ForgetWorkspace
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()
@@ -227,6 +244,16 @@ class Monitor(Observer):
                 for run in self._own_runs(principal)
             ],
             tenants=self._tenants(principal),
+            workspaces=[
+                Kept(
+                    workspace=each.id,
+                    tenant=each.tenant,
+                    image=each.image,
+                    busy=each.busy,
+                    idle_s=round(each.idle_s, 1),
+                )
+                for each in host.workspaces.seen_by(principal)[:RUNS_KEPT]
+            ],
             minutes=self._minutes(now),
             error=error,
             webhooks_pending=self.webhooks.pending if self.webhooks else 0,
@@ -323,6 +350,8 @@ class Monitor(Observer):
                         f"no run {run_id!r} that is yours is live on this replica", path="$.run"
                     )
                 run.end("cancelled")
+            case ForgetWorkspace(workspace=name):
+                self._host.workspaces.end(principal, name[: protocol.QUOTED_MAX])
             case SetSlots(slots=slots):
                 if not principal.operator:
                     raise NotAllowedError(

@@ -77,7 +77,11 @@ class Lists:
         with contextlib.suppress(WsrunnerError):
             gate = await self._desk.host.gate.state()
         text = self._desk.metrics.render(
-            gate=gate, warm=pool.sizes(), pool_hits=pool.hits, pool_misses=pool.misses
+            gate=gate,
+            warm=pool.sizes(),
+            pool_hits=pool.hits,
+            pool_misses=pool.misses,
+            workspaces=len(self._desk.host.workspaces),
         )
         return response_of(answers.answer(200, text, CONTENT_TYPE))
 
