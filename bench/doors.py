@@ -4,6 +4,10 @@ Runs are warm ones and taken in turns, on one connection each that stays open. R
 container: their rate is set against that of a bare aiohttp handler, in a process of its own, that
 reads the same body and answers as many bytes. A file that comes back is timed from the program's
 last line, on an open socket and by POST, against `docker cp` of one as large.
+
+Runs in one workspace follow each other as fast as they can on one socket, against runs in
+containers that are started for them, in turns of a few seconds. A workspace's first line is set
+against a warm run's whose interpreter is not up ahead, as it is not in a workspace.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ RATE_LEAST = 0.5
 FILE_BYTES = 8 * MIB
 FILE_LEAST = 0.8
 MAKE_FILE = f"head -c {FILE_BYTES} /dev/urandom >out.bin; echo made"
+SPACE_RATE_LEAST = 10
+SPACE_FIRST_MOST = 1.2
 
 
 def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str, Any]:
@@ -87,8 +93,65 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
             for way in ("socket", "events")
         ),
     ]
+    spaces = _spaces(engine, rounds, quick=quick)
+    figures += [
+        kit.compare(
+            "runs in one workspace",
+            "/s",
+            spaces["workspace"],
+            "in fresh containers",
+            spaces["fresh"],
+            least=SPACE_RATE_LEAST,
+        ),
+        kit.compare(
+            "workspace, first line",
+            "ms",
+            spaces["first"],
+            "warm, first line",
+            spaces["warm"],
+            most=SPACE_FIRST_MOST,
+        ),
+    ]
     seconds = {name: [each.__dict__ for each in series] for name, series in raw.items()}
-    return kit.result(figures, seconds=seconds, rates=rates, files=files)
+    return kit.result(figures, seconds=seconds, rates=rates, files=files, spaces=spaces)
+
+
+def _spaces(engine: kit.RawEngine, rounds: int, *, quick: bool) -> dict[str, list[float]]:
+    """Return runs a second in a workspace and in fresh containers, and first lines, in ms."""
+    found: dict[str, list[float]] = {"workspace": [], "fresh": []}
+    length_s = 1.0 if quick else 3.0
+    with kit.Server(warm="", warm_max=0, slots=4) as server, kit.Socket(server.port) as opened:
+
+        def one(name: str, **more: str) -> Callable[[], None]:
+            return lambda: found[name].append(_follow_on(opened, length_s, **more))
+
+        opened.run(**CODE, workspace="bench")
+        turns = one("workspace", workspace="bench"), one("fresh")
+        kit.interleave(2 if quick else 10, *turns, say="doors: workspaces")
+    image = engine.order(**CODE).box.image
+    warm = kit.Server(warm="python=1", slots=4, ahead="none")
+    with warm as server, kit.Socket(server.port) as opened:
+
+        def first(**more: str) -> Callable[[], Timing]:
+            def take() -> Timing:
+                server.settle(engine, image, 1, workspaces=1)
+                return opened.run(**CODE, **more)
+
+            return take
+
+        opened.run(**CODE, workspace="bench")
+        ways = {"first": first(workspace="bench"), "warm": first()}
+        series = kit.take_in_turns(rounds, ways, say="doors: first lines")
+    return found | {name: [each.first_s * MS for each in took] for name, took in series.items()}
+
+
+def _follow_on(opened: kit.Socket, length_s: float, **more: str) -> float:
+    """Return how many runs a second follow each other on a socket."""
+    count, begun_s = 0, time.perf_counter()
+    while (passed_s := time.perf_counter() - begun_s) < length_s:
+        opened.run(**CODE, **more)
+        count += 1
+    return count / passed_s
 
 
 def _runs(server: kit.Server, engine: kit.RawEngine, rounds: int) -> dict[str, list[Timing]]:

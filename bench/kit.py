@@ -318,7 +318,9 @@ class Server:
                 counts[line.partition('image="')[2].partition('"')[0]] = int(float(line.split()[1]))
         return counts
 
-    def settle(self, engine: RawEngine, image: str = "", count: int = 0) -> None:
+    def settle(
+        self, engine: RawEngine, image: str = "", count: int = 0, workspaces: int = 0
+    ) -> None:
         """Wait until it is idle: runs' containers are gone, `count` warm ones are there."""
         quiet_since_s = time.monotonic()
         seen = -1
@@ -326,7 +328,7 @@ class Server:
         while time.monotonic() < deadline_s:
             spares = self.spares()
             alive = len(engine.containers(self.instance))
-            ready = spares.get(image, 0) >= count and alive == sum(spares.values())
+            ready = spares.get(image, 0) >= count and alive == sum(spares.values()) + workspaces
             if not ready or alive != seen:
                 quiet_since_s = time.monotonic()
             seen = alive
