@@ -172,15 +172,47 @@ async def test_a_server_starts_it_in_its_warm_containers(ahead, start_server, ne
         assert outcome.stdout == "['main.py', 'a']\n"
 
 
+PRELOADING = Settings(ahead="all", cpu_s=20, preload=("python=decimal", "python=no_such_module"))
+LOOK = """\
+import os, sys
+print("decimal" in sys.modules, file=sys.stderr)
+print(sys.argv, sys.path, sorted(os.environ.items()), os.listdir("."), os.listdir("/tmp"))
+print(sys.orig_argv, sys.modules["sitecustomize"].__file__)
+print(__file__, sorted(globals()), open("/proc/self/cmdline").read(), sys.stdin.read())
+import decimal
+print(decimal.Decimal(1) / 7)
+x
+"""
+
+
+def _order(language, image, settings, **job):
+    return make_order(
+        Job(language, **job), catalogue=languages.load(), settings=settings, present={image: ""}
+    )
+
+
+async def test_modules_that_were_imported_ahead_are_all_that_tells_it(engine, need):
+    order = _order("python", need("python"), PRELOADING, code=LOOK.encode())
+    ends, output, errors = await play(engine, order.box.bare, order.plan)
+    assert ends == [("run", 1, None)]
+    assert errors.startswith(b"False\nTraceback")
+    ahead = await play(engine, order.box, order.plan)
+    assert ahead == (ends, output, errors.replace(b"False", b"True"))
+
+
+def test_a_file_that_may_be_a_module_is_not_met_by_imported_ones():
+    def serves(*names):
+        files = {"main.py": b"", **dict.fromkeys(names, b"")}
+        return _order("python", "wsrunner/python:debian", PRELOADING, files=files).plan.ahead
+
+    assert serves()
+    assert serves("data.csv", "picture.png")
+    assert not any(serves(name) for name in ("random.py", "random.pyc", "a/b.txt", "x.so"))
+
+
 @pytest.mark.parametrize("language", ["java", "typescript"])
 async def test_a_starter_waits_for_its_source(language, engine, need):
-    image = need(language)
-    order = make_order(
-        Job(language, code=b""),
-        catalogue=languages.load(),
-        settings=SETTINGS,
-        present={image: ""},
-    )
+    order = _order(language, need(language), SETTINGS, code=b"")
     for _ in range(3):  # on a machine that is very busy it may take too long, and is dropped
         container = await engine.start(order.box)
         try:

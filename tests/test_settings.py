@@ -17,7 +17,13 @@ def other(setting):
     """Return a valid value that is not the default."""
     if setting.type is bool:
         return not setting.default
-    special = {"log_level": "debug", "memory_mb": 64, "uids": "70000-79999", "ahead": "all"}
+    special = {
+        "log_level": "debug",
+        "memory_mb": 64,
+        "uids": "70000-79999",
+        "ahead": "all",
+        "preload": ("python=numpy",),
+    }
     special["proxies"] = ("10.0.0.0/8", "fd00::1")
     special["webhook_hosts"] = ("ci.example", "*.ci.example:8443")
     return special.get(setting.name, OTHER[setting.type])

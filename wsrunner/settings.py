@@ -185,6 +185,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "runc and crun only."
         ),
     ] = "local"
+    preload: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^python=[A-Za-z_][A-Za-z0-9_.]*\Z")], ...],
+        Meta(
+            description="Modules that a Python which is started ahead has imported already, such "
+            "as python=numpy: programs then find them in sys.modules."
+        ),
+    ] = ()
     languages: Annotated[str, Meta(description="TOML file that adds or overrides languages.")] = ""
     workspaces: Annotated[
         Annotated[int, Meta(ge=0, le=100_000)],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -100,7 +101,7 @@ def make_order(
         env=job.env,
         window=job.window,
         merge=job.merge,
-        ahead=language.ahead is not None and language.ahead.serves(files),
+        ahead=_serves(language, files, settings),
         outputs=job.outputs,
         notices=job.waiting and job.stdin is None,
     )
@@ -204,16 +205,39 @@ def _ahead(language: Language, image: str, settings: Settings) -> Ahead | None:
     if len(commands.build) > 1:
         return None
     line = commands.build[0] if commands.build else commands.run
+    modules = _preloaded(language, settings)
+    if modules:
+        begin = starters.importing(modules, line)
+    else:
+        begin = "" if start.way == "fifo" else starters.command(start.way, language.file, line)
     return Ahead(
         file=language.file,
         stage="build" if commands.build else "run",
         line=line,
-        start="" if start.way == "fifo" else starters.command(start.way, language.file, line),
+        start=begin,
         live_env=tuple(language.env.items()),
         cpu_s=settings.cpu_s,
-        start_cpu_s=start.cpu_s,
-        memory_bytes=start.memory_mb * MIB,
+        start_cpu_s=start.cpu_s + starters.PRELOAD_CPU_S * bool(modules),
+        memory_bytes=(start.memory_mb + starters.PRELOAD_MB * len(modules)) * MIB,
     )
+
+
+def _serves(language: Language, files: Mapping[str, bytes], settings: Settings) -> bool:
+    """Whether a program of these files can be served by what was started ahead."""
+    if language.ahead is None or not language.ahead.serves(files):
+        return False
+    if not _preloaded(language, settings):
+        return True
+    _, *others = files
+    return not any(
+        fnmatchcase(name, pattern) for name in others for pattern in starters.NOT_WITH_PRELOADED
+    )
+
+
+def _preloaded(language: Language, settings: Settings) -> list[str]:
+    """Return the modules that a language's interpreter imports ahead."""
+    pairs = (each.partition("=") for each in settings.preload)
+    return [module for name, _, module in pairs if name == language.id]
 
 
 def choose_image(language: Language, present: Mapping[str, str]) -> str:
