@@ -124,18 +124,18 @@ async def test_a_missing_image_closes_with_1008_and_the_code(server):
 
 
 async def test_a_full_queue_closes_with_1013(one_slot):
-    async with one_slot.talk() as talk:
+    async with one_slot.talk() as talk, one_slot.talk() as other:
         await talk.say("run", id="1", language="bash", code="echo ready; read x")
         await talk.hear_output("ready", id="1")
-        for name in "23":
-            await talk.say("run", id=name, language="bash", code="echo")
-            await talk.hear_kind("queued", id=name)
+        for each in (talk, other):
+            await each.say("run", id="2", language="bash", code="echo")
+            await each.hear_kind("queued", id="2")
         heard, code, reason = await outcome(one_slot, "bash", "echo")
         assert (heard, code) == ([], 1013)
         assert reason.startswith("queue_full: ")
         await talk.say("eof", id="1")
-        for name in "123":
-            assert (await talk.finish(name)).reason == "exited"
+        for each, name in ((talk, "1"), (talk, "2"), (other, "2")):
+            assert (await each.finish(name)).reason == "exited"
 
 
 async def test_a_run_that_has_to_wait_waits(one_slot):

@@ -452,19 +452,20 @@ async def test_an_id_may_be_used_again_right_after_its_exit(talk):
 
 
 async def test_a_run_beyond_the_slots_waits_its_turn_and_tells_how_long(one_slot):
-    async with one_slot.talk() as talk:
-        await talk.say("run", id="1", language="python", code=ECHO)
-        await talk.hear_started(id="1")
+    async with one_slot.talk() as talk, one_slot.talk() as other:
+        await other.say("run", id="1", language="python", code=ECHO)
+        await other.hear_started(id="1")
         await talk.say("run", id="2", language="python", code="print(2)")
         await talk.hear_kind("queued", id="2")
-        await talk.say("run", id="3", language="python", code="print(3)")
-        assert (await talk.hear_kind("queued", id="3"))["position"] == 2
+        await other.say("run", id="3", language="python", code="print(3)")
+        assert (await other.hear_kind("queued", id="3"))["position"] == 2
         await talk.say("run", id="4", language="python", code="print(4)")
         refused = await talk.finish("4")
         assert refused.error["code"] == "queue_full"
         assert refused.error["retry_after_s"] > 0
-        await talk.say("eof", id="1")
-        first, second, third = [await talk.finish(name) for name in "123"]
+        await other.say("eof", id="1")
+        first, third = [await other.finish(name) for name in "13"]
+        second = await talk.finish("2")
         assert (first.positions, second.positions) == ([], [1])
         assert third.positions[0] == 2
         assert (second.stdout, third.stdout) == ("2\n", "3\n")

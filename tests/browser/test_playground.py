@@ -89,10 +89,10 @@ async def test_a_full_server_is_said_in_words(open_page, one_slot):
     pages = [await opened(open_page, one_slot) for _ in range(2)]
     await pages[0].run(FIRST_LINE)
     await pages[0].says("first")
-    async with one_slot.talk() as talk:
-        for name in ("a", "b"):
-            await talk.say("run", id=name, language="python", code="")
-            await talk.hear_kind("queued", name)
+    async with one_slot.talk() as one, one_slot.talk() as two:
+        for talk in (one, two):
+            await talk.say("run", language="python", code="")
+            await talk.hear_kind("queued")
         await pages[1].run("print()")
         await expect(pages[1].outcome).to_contain_text("The server is full")
     await pages[0].run_button.click()
