@@ -13,11 +13,13 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 # Local base images hold the Python of this machine's Debian, whichever one the tools here run on.
 WHEELS_PYTHON := $(shell /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 UV_VERSION := 0.13.9
+PIP_AUDIT_VERSION := 2.10.1
+CYCLONEDX_VERSION := 7.5.0
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run check test languages up down lint lint-js types format lock clean web web-if-node wheels test-tools compose-tool node-tools
+.PHONY: help run check test languages up down lint lint-js types format lock audit sbom licences clean web web-if-node wheels test-tools compose-tool node-tools
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -78,6 +80,19 @@ lock: .venv/.uv ## pin the newest packages, with hashes, in requirements*.lock
 	$(BIN)/uv pip compile $(LOCK) --group build --group tools -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --group build --group tools --group dev -c requirements.lock \
 	  -o requirements-dev.lock
+
+audit: .venv/.uv node-tools ## look up known faults of all locked packages (asks PyPI's and npm's advisories)
+	$(BIN)/uv tool run pip-audit==$(PIP_AUDIT_VERSION) --disable-pip --require-hashes -r requirements.lock
+	cd static && npm audit
+
+sbom: .venv/.run .venv/.uv ## write the Python packages of this environment, with licences, as CycloneDX to build/sbom.json
+	@mkdir -p build
+	@$(BIN)/uv tool run --from cyclonedx-bom==$(CYCLONEDX_VERSION) cyclonedx-py environment \
+	  --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
+	@echo "wrote build/sbom.json"
+
+licences: .venv/.dev ## list the licences of all locked packages, Python's and the browser's
+	@$(BIN)/python -m tests.licences
 
 clean: ## remove what make and the tools made here (images stay)
 	rm -rf static/dist static/node_modules .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist artifacts

@@ -230,11 +230,21 @@ def test_what_is_open_is_open_and_the_rest_is_not(cluster):
 
 async def test_containers_run_without_privileges(cluster):
     services = cluster.compose("ps", "-q").split()
-    assert len(services) == REPLICAS + 2
+    assert len(services) == REPLICAS + 3
     for container in services:
         assert cluster.inspect(container, "Config.User") not in {"", "0", "root"}
         assert cluster.inspect(container, "HostConfig.ReadonlyRootfs")
         assert cluster.inspect(container, "HostConfig.CapDrop") == ["ALL"]
+
+
+def test_only_the_service_with_the_rules_has_the_engine_s_socket(cluster):
+    (engine,) = cluster.compose("ps", "-q", "engine").split()
+    for container in cluster.compose("ps", "-q").split():
+        mounts = json.dumps(cluster.inspect(container, "Mounts"))
+        assert ("docker.sock" in mounts) == (container == engine)
+        networks = cluster.inspect(container, "NetworkSettings.Networks")
+        reaches = any(name.endswith("_engine") for name in networks)
+        assert reaches == (container == engine or container in cluster.replicas)
 
 
 async def test_docker_finds_every_container_healthy(cluster):
