@@ -23,13 +23,17 @@ from wsrunner.serving.seats import MONITORS_MOST
 def limited(start_server):
     """Where a server that takes two sockets of an address is reached: from outside, by loopback."""
     server = start_server(host="0.0.0.0", open=True, sockets_per_address=2, warm_max=0)
+    return outside_of(server), f"127.0.0.1:{server.address.rpartition(':')[2]}"
+
+
+def outside_of(server):
+    """Return where a server on all addresses is reached by one that is not loopback."""
     subnet = docker("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Subnet}}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         # Nothing is sent: this asks which address of this machine leads there.
         way.connect((str(ipaddress.ip_network(subnet.strip())[2]), 9))
         own = way.getsockname()[0]
-    port = server.address.rpartition(":")[2]
-    return f"{own}:{port}", f"127.0.0.1:{port}"
+    return f"{own}:{server.address.rpartition(':')[2]}"
 
 
 def open_socket(address, path="/v1/run"):

@@ -270,6 +270,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "address all have."
         ),
     ] = 1000
+    connections_per_s: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(
+            description="Connections one client address may open a second over time, loopback "
+            "aside; a further one is refused (429, rate_limited). 0 for no limit, as behind a "
+            "balancer, whose address all have."
+        ),
+    ] = 100
     runs_per_minute: Annotated[
         Annotated[int, Meta(ge=0, le=1_000_000)],
         Meta(description="Runs one client address may start a minute; 0 for no limit."),

@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from wsrunner.serving import answers
 from wsrunner.serving.connection import FAREWELL_S, Connection
 from wsrunner.serving.inlet import Inlet
+from wsrunner.serving.knocks import Knocks
 from wsrunner.serving.tls import end_sending
 
 HEAD_MAX_BYTES = 32 * 1024
@@ -35,10 +36,12 @@ class Doorway:
 
     Args:
         inlet: The sockets' way in.
+        knocks: How often an address may come.
     """
 
-    def __init__(self, inlet: Inlet) -> None:
+    def __init__(self, inlet: Inlet, knocks: Knocks) -> None:
         self.inlet = inlet
+        self.knocks = knocks
         self.entering: set[Entrance] = set()
         self._open: Callable[[], asyncio.Protocol] | None = None
 
@@ -73,7 +76,7 @@ class Entrance(asyncio.Protocol):
         options: Of the socket.
     """
 
-    __slots__ = ("_doorway", "_head", "_socket", "_timer", "_told", "_transport")
+    __slots__ = ("_doorway", "_head", "_socket", "_timer", "_told", "_transport", "_wait_s")
 
     def __init__(
         self, protocol: ServerProtocol, server: Server, *, doorway: Doorway, **options: Any
@@ -87,6 +90,9 @@ class Entrance(asyncio.Protocol):
         """Called by the transport at its beginning."""
         # uvloop's is none by inheritance.
         self._transport = cast("asyncio.Transport", transport)
+        # A client that has gone already may have no address any more.
+        peer = transport.get_extra_info("peername") or ("",)
+        self._wait_s = self._doorway.knocks.wait_s(str(peer[0]))
         self._doorway.entering.add(self)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(OPEN_S, self._too_late)
@@ -131,6 +137,13 @@ class Entrance(asyncio.Protocol):
                 f"the request's line and headers have {size} bytes or more; the limit is "
                 f"{HEAD_MAX_BYTES} bytes",
             )
+        elif found >= 0 and self._wait_s:
+            self._refuse(
+                429,
+                "rate_limited",
+                "this address opens connections too fast (--connections-per-s)",
+                retry_after_s=self._wait_s,
+            )
         elif found >= 0:
             self._hand_over(end)
 
@@ -163,11 +176,13 @@ class Entrance(asyncio.Protocol):
         else:
             self.leave()
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse(
+        self, status: int, code: str, message: str, *, retry_after_s: float | None = None
+    ) -> None:
         """Answer what is no request, and give its client a moment to read that."""
         self._told = True
         self._head.clear()
-        self._transport.write(answers.error(status, code, message).serialize())
+        self._transport.write(answers.error(status, code, message, retry_after_s).serialize())
         end_sending(self._transport)
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(FAREWELL_S, self.leave)

@@ -29,6 +29,7 @@ from wsrunner.serving.entrance import Doorway, Entrance
 from wsrunner.serving.handshake import Handshakes
 from wsrunner.serving.inlet import Inlet
 from wsrunner.serving.json_session import JsonSession
+from wsrunner.serving.knocks import Knocks
 from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH
@@ -145,7 +146,7 @@ async def open_port(
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
     desk = desk_of(settings, registry, house, access, webhooks)
-    doorway = Doorway(desk.inlet)
+    doorway = Doorway(desk.inlet, Knocks(settings.connections_per_s))
     server = await _listen(desk, doorway, listener, certificate)
     port = Port(desk, server, doorway)
     tasks = [
