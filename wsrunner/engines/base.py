@@ -380,6 +380,17 @@ class Engine(Protocol):
         """
         ...
 
+    async def refuse_elsewhere(self, label: str) -> None:
+        """Look for a space of another process, before somebody waits to open one.
+
+        Raises:
+            SpaceElsewhereError: There is one of that label.
+            EngineUnavailableError: The engine does not answer.
+
+        Cancelling is safe.
+        """
+        ...
+
     async def open_space(self, box: Box, label: str) -> Space:
         """Start a container for plan after plan.
 
@@ -388,7 +399,7 @@ class Engine(Protocol):
             label: Tells it from any other, whoever opened it.
 
         Raises:
-            SpaceElsewhereError: There is one of that label, of another process.
+            SpaceElsewhereError: See `refuse_elsewhere`.
             SpaceUnfitError: The image lacks what it takes.
             ImageMissingError, EngineUnavailableError: See `start`.
 

@@ -58,6 +58,10 @@ class LateEngine(Late[Engine]):
         """See `Engine.start`."""
         return await (await self.wait()).start(box)
 
+    async def refuse_elsewhere(self, label: str) -> None:
+        """See `Engine.refuse_elsewhere`."""
+        await (await self.wait()).refuse_elsewhere(label)
+
     async def open_space(self, box: Box, label: str) -> Space:
         """See `Engine.open_space`."""
         return await (await self.wait()).open_space(box, label)

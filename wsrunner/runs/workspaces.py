@@ -203,6 +203,8 @@ class Workspaces:
             SpaceUnfitError: The one of that name is made of something else.
             SpacesFullError: There is no room for another one.
             SpaceBusyError: Too many wait already.
+            SpaceElsewhereError: Another replica on the same engine has it.
+            EngineUnavailableError: The engine does not answer.
 
         Cancelling is safe.
         """
@@ -216,6 +218,9 @@ class Workspaces:
                 async with kept.turn:
                     # It may have been forgotten meanwhile; then there may be another of its name.
                     if not kept.forgotten:
+                        if kept.space is None:
+                            # Before the wait for a slot, while the run can be refused.
+                            await self._engine.refuse_elsewhere(kept.label)
                         yield Turn(self, kept)
                         return
             finally:

@@ -527,7 +527,7 @@ class DockerEngine:
         # Here, as it is a kind of session, and few servers are asked for one.
         from wsrunner.engines.docker.space import DockerSpace
 
-        await self._refuse_elsewhere(label)
+        await self.refuse_elsewhere(label)
 
         async def start() -> DockerSpace:
             async with _asked("start a workspace", START_S):
@@ -538,8 +538,8 @@ class DockerEngine:
 
         return await self._created(start())
 
-    async def _refuse_elsewhere(self, label: str) -> None:
-        """Raise SpaceElsewhereError if another process has a workspace of that label."""
+    async def refuse_elsewhere(self, label: str) -> None:
+        """See `Engine.refuse_elsewhere`."""
         filters = json.dumps({"label": [f"{LABEL_SPACE}={label}"]})
         async with _asked("list its containers"):
             listed = await self._docker.containers.list(filters=filters)
