@@ -36,12 +36,19 @@ RETRY_AFTER_S = 5.0
 State = Literal["new", "kept"]
 
 
-class Owner(NamedTuple):
-    """Whose a workspace is, and how many its tenant may have; 0 for what the server lets each."""
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a workspace is.
+
+    Attributes:
+        tenant: Its tenant; empty for who has none.
+        subject: Which of the tenant's users; empty for the tenant itself.
+        most: How many the tenant may have now; 0 for what the server lets each.
+    """
 
     tenant: str
     subject: str
-    most: int = 0
+    most: int = field(default=0, compare=False)
 
     def is_under(self, principal: Principal) -> bool:
         """Whether somebody may see that it has a workspace, and end it, without its name.
