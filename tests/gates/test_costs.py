@@ -21,6 +21,7 @@ class Costs:
         self.client = client
         self.key = key
         self.most = {}
+        self.cursors = {}
         run_id = client.info("server")["run_id"]
         self.scripts = {name: client.register_script(script(name)) for name in SCRIPTS}
         for replica in ("one", "two"):
@@ -40,7 +41,11 @@ class Costs:
         return sum(entry["calls"] for name, entry in stats.items() if name not in own)
 
     def beat(self, replica, fence, *asked):
-        return self("beat", replica, replica, LEASE_US, STEP_US, 0, fence, 0, "settled", *asked)
+        cursor = self.cursors.get(replica, 0)
+        fields = (LEASE_US, STEP_US, cursor, fence, 0, "settled", *asked)
+        reply = self("beat", replica, replica, *fields)
+        self.cursors[replica] = reply[5]
+        return reply
 
 
 @pytest.fixture
@@ -62,8 +67,8 @@ def until_quiet(costs, replica):
 
 def test_no_call_does_much_however_much_there_is_to_do(costs):
     for number in range(TICKETS):
-        costs("enter", "one", "one", f"one-{number}", "local", "", "", 0, 0)
-        costs("enter", "two", "two", f"two-{number}", "local", "", "", 0, 0)
+        costs("enter", "one", "one", f"one-{number}", "local", "t", f"u{number % 7}", 0, 0)
+        costs("enter", "two", "two", f"two-{number}", "local", "t", f"v{number}", 0, 0)
     # All that one replica has, counted place by place.
     assert costs.beat("one", 0, *(f"one-{number}" for number in range(TICKETS)))[8]
     costs("tune", "slots", TICKETS)

@@ -51,8 +51,8 @@
 -- Costs: no script walks the queue. What is done in bulk stops at these numbers and is continued by
 -- the next call, so that no script runs much more than 200 commands.
 
-local REAPED_PER_CALL = 20
-local GRANTS_PER_CALL = 20
+local REAPED_PER_CALL = 15
+local GRANTS_PER_CALL = 15
 local NUMBERS = 2 ^ 19 -- with rounds of 34 bits a place is exact in a zset's score until 2038
 local G = KEYS[1]
 

@@ -170,7 +170,7 @@ class Positions(Generic[K]):
                 horizon -= 1
                 gone += mark.gone
                 position = mark.start - gone + 1
-                if mark.moved(position):
+                if (position != mark.told or mark.behind) and mark.moved(position):
                     yield mark.key, position
 
     def _block_of(self, place: int) -> int:

@@ -109,6 +109,7 @@ class Replica:
         # What the last heartbeat said.
         self._peers: list[str] = []
         self._config: dict[str, str] = {}
+        self._slots_by_engine: dict[str, int] = {}
         self._config_version = -1
         self._cursor = 0
         self._gone = 0  # of the feed up to there: departures less arrivals before others
@@ -284,7 +285,9 @@ class Replica:
         assert isinstance(peers, list)
         self.waiting, self._peers, self._claiming = _int(waiting), peers, False
         self._renewed(sent_s)
-        self._config = dict(_pairs(config)) or self._config
+        if config:
+            self._config = dict(_pairs(config))
+            self._slots_by_engine.clear()
         self._config_version = _int(version)
         for seq in map(int, feed):
             change = 1 if seq > 0 else -1
@@ -387,8 +390,12 @@ class Replica:
         stay.on_position(Place(position, max(self.waiting, position), eta_s))
 
     def _slots_of(self, engine: str) -> int:
-        slots = int(self._config.get("slots", 0))
-        return min(slots, int(self._config.get(f"cap:{engine}", slots)))
+        found = self._slots_by_engine.get(engine)
+        if found is None:
+            slots = int(self._config.get("slots", 0))
+            found = min(slots, int(self._config.get(f"cap:{engine}", slots)))
+            self._slots_by_engine[engine] = found
+        return found
 
     def _granted(self, ticket_id: str, fence: int) -> None:
         stay = self._stays.get(ticket_id)
