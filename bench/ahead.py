@@ -6,6 +6,7 @@ container that has started the command ahead; and with one that has not.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,17 @@ PROGRAMS = (
         "groovy", "main.groovy", 'println "hello"\n', (("groovy", "main.groovy"),), "groovy", {}
     ),
 )
+NUMPY = Program(
+    "python",
+    "main.py",
+    "import numpy\nprint(numpy.arange(3).sum())\n",
+    (("python3", "main.py"),),
+    "python3",
+    {"PYTHONUNBUFFERED": "1"},
+    of_image=True,
+)
 AIMS = {
+    "numpy": (0.1, None),
     "java": (0.6, None),
     "typescript": (0.6, None),
     "python": (0.3, 0.6),
@@ -82,20 +93,33 @@ def run(out: Path, *, quick: bool = False, runs: int | None = None) -> dict[str,
     figures: list[Figure] = []
     raw: dict[str, Any] = {}
     engine = kit.RawEngine()
+    rounds = runs or (5 if quick else 15)
     for program in PROGRAMS:
-        series, tool = _compare(program, runs or (5 if quick else 15), engine)
+        series, tool = _compare(program, rounds, engine)
         figures += _figures(program.language, series, tool)
         raw[program.language] = {"milliseconds": latency.milliseconds(series), "bare": tool}
+    if _has_numpy(engine):
+        series, tool = _compare(NUMPY, rounds, engine, preload="python=numpy")
+        figures += _figures("numpy", series, tool)
+        raw["numpy"] = {"milliseconds": latency.milliseconds(series), "bare": tool}
     return kit.result(figures, **raw)
 
 
+def _has_numpy(engine: kit.RawEngine) -> bool:
+    """Whether Python's image has it, see the README."""
+    image = engine.order(language="python", code="").box.image
+    command = ["docker", "run", "--rm", "--network=none", image, "python3", "-c", "import numpy"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def _compare(
-    program: Program, rounds: int, engine: kit.RawEngine
+    program: Program, rounds: int, engine: kit.RawEngine, **options: str
 ) -> tuple[dict[str, list[Timing]], str]:
     image = engine.order(language=program.language, code=program.code).box.image
     request = {"language": program.language, "code": program.code}
     servers = {
-        ahead: kit.Server(warm=f"{program.language}=1", ahead=ahead) for ahead in ("local", "none")
+        ahead: kit.Server(warm=f"{program.language}=1", ahead=ahead, **options)
+        for ahead in ("local", "none")
     }
     with (
         latency.on_host(program, image, engine) as (bare, tool),

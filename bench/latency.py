@@ -42,6 +42,7 @@ class Program(NamedTuple):
         commands: What the catalogue does with it, for a process of the host.
         tool: The command whose version says what it is.
         env: What the catalogue sets for it.
+        of_image: Whether the host's own tool would not do.
     """
 
     language: str
@@ -50,6 +51,7 @@ class Program(NamedTuple):
     commands: tuple[tuple[str, ...], ...]
     tool: str
     env: dict[str, str]
+    of_image: bool = False
 
 
 PROGRAMS = (
@@ -149,7 +151,7 @@ def on_host(
     )
     wanted = asked.stdout.partition("\n")[0] if asked else "unknown"
     tool = shutil.which(program.tool, path=PATH)
-    if tool is not None:
+    if tool is not None and not program.of_image:
         own = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
         if own.stdout.partition("\n")[0] == wanted:
             with tempfile.TemporaryDirectory() as folder:
