@@ -42,7 +42,8 @@ PRELOAD_CPU_S = 2
 NOT_WITH_PRELOADED = ("*/*", "*.py*", "*.so")
 """Further files that may be modules: what was imported ahead may have met the ones they replace."""
 _IMPORTING = (
-    'mkdir /tmp/ahead; printf %s "$0" >/tmp/ahead/sitecustomize.py; PYTHONPATH=/tmp/ahead exec "$@"'
+    'mkdir /tmp/ahead; printf %s "$0" >/tmp/ahead/sitecustomize.py; '
+    'exec env -u _ PYTHONPATH=/tmp/ahead "$@"'  # where sh is bash, it sets _ for what it starts
 )
 # Python imports a sitecustomize before it opens its script (docs.python.org, site).
 _SITECUSTOMIZE = """\
