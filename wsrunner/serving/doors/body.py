@@ -98,6 +98,8 @@ async def read_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet) -> b
             raise _too_large(str(len(body)), max_bytes)
     else:
         body = await _wait_for_body(request, max_bytes, inlet)
+    if exchange.crumbs:
+        raise RequestError(400, "bad_request", exchange.crumbs)
     if exchange.body_cut:
         of = "" if request.content_length is None else f" of {request.content_length}"
         raise RequestError(
@@ -135,8 +137,7 @@ async def _wait_for_body(request: web.BaseRequest, max_bytes: int, inlet: Inlet)
             408, "timeout", f"the body has not come within {BODY_S:g} s; {len(body)} bytes have"
         ) from exc
     except web.RequestPayloadError as exc:
-        wrong = exchange_of(request).crumbs or "the body's chunks make no sense"
-        raise RequestError(400, "bad_request", wrong) from exc
+        raise RequestError(400, "bad_request", "the body's chunks make no sense") from exc
     finally:
         inlet.hold(holder, 0)
     return bytes(body)

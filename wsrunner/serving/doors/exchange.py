@@ -186,7 +186,8 @@ class Exchange(web.RequestHandler):
             )
             # From now on all is read and dropped, see `_parse`.
             self._head_bytes = HEAD_MAX_BYTES + 1
-            body.set_exception(web.RequestPayloadError(self.crumbs))
+            # Not by an exception: aiohttp would meet that once more behind the answer, and log it.
+            body.feed_eof()
             self.close()
 
     def _is_between(self) -> bool:
