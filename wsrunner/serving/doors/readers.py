@@ -18,8 +18,9 @@ from wsrunner.runs.delivery import Reader, ReaderGoneError
 from wsrunner.runs.events import Event, Exit, File, LeftOut, Output, Refused, Stage, Started
 from wsrunner.runs.job import Job, Principal
 from wsrunner.runs.run import Run
-from wsrunner.serving import wire
+from wsrunner.serving import answers, wire
 from wsrunner.serving.desk import Desk
+from wsrunner.serving.doors.exchange import response_of
 from wsrunner.serving.plain_session import outcome
 from wsrunner.serving.results import BROKEN, GatheredFiles
 
@@ -162,10 +163,57 @@ class Gathered:
         )
 
 
+class Answered(Gathered):
+    """The same, answered as soon as there is an end: behind that the server has much else to do.
+
+    Args:
+        request: What is answered.
+        id: The client's own name for the run.
+        headers: Of the answer, beside those of all.
+
+    Attributes:
+        response: The answer, sent; None where it was refused.
+    """
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        id: str | UnsetType,  # noqa: A002
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__()
+        self.response: web.StreamResponse | None = None
+        self._request = request
+        self._id = id
+        self._headers = headers
+
+    async def send(self, event: Event) -> None:
+        """See `Reader.send`."""
+        if not isinstance(event, Exit):
+            await super().send(event)
+            return
+        self.exit = event
+        response = response_of(answers.json(200, self.result(self._id)))
+        response.headers.update(self._headers)
+        try:
+            await response.prepare(self._request)
+            await response.write_eof()
+        except ConnectionError as exc:
+            raise ReaderGoneError from exc
+        self.response = response
+        self.ended.set()
+
+
 class Form(Protocol):
-    """How a stream of events is written."""
+    """How a stream of events is written.
+
+    Attributes:
+        kind: Its media type.
+        cut_short: Whether a run that the server has ended shows only in that the end is missing.
+    """
 
     kind: str
+    cut_short: bool
 
     def piece(self, event: Event, run: Run) -> bytes:
         """Return an event as it is written; nothing where it does not show."""
@@ -198,6 +246,7 @@ class EventLines:
     """Server-sent events (WHATWG HTML, section 9.2): the socket's messages, one by one."""
 
     kind = "text/event-stream"
+    cut_short = False
 
     def __init__(self, wording: wire.Wording) -> None:
         self._wording = wording
@@ -216,6 +265,7 @@ class JsonLines:
     """The socket's messages, one a line."""
 
     kind = "application/x-ndjson"
+    cut_short = False
 
     def __init__(self, wording: wire.Wording) -> None:
         self._wording = wording
@@ -237,6 +287,7 @@ class RawOutput:
     """
 
     kind = "text/plain; charset=utf-8"
+    cut_short = True
 
     def __init__(self, *, tell: bool) -> None:
         self._tell = tell
@@ -291,13 +342,22 @@ class Streamed:
                 response = web.StreamResponse(headers=headers)
                 await response.prepare(self._request)
                 self.response = response
-            if piece:
+            if isinstance(event, Exit | Refused):
+                self.broken = isinstance(event, Refused) or event.reason in BROKEN
+                await self._end(piece)
+            elif piece:
                 await self.response.write(piece)
         except ConnectionError as exc:
             raise ReaderGoneError from exc
-        if isinstance(event, Exit | Refused):
-            self.broken = isinstance(event, Refused) or event.reason in BROKEN
-            self.ended.set()
+
+    async def _end(self, piece: bytes) -> None:
+        """Write the last of it; at once, as behind an exit the server has much else to do."""
+        assert self.response is not None
+        if self.broken and self._form.cut_short:
+            await self.response.write(piece)
+        else:
+            await self.response.write_eof(piece)
+        self.ended.set()
 
     async def pause(self) -> None:
         """Write what keeps the connection alive while nothing happens."""

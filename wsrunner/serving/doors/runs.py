@@ -27,6 +27,7 @@ from wsrunner.serving.doors.kept import KeptRuns, wants_async
 from wsrunner.serving.doors.readers import (
     KEEP_ALIVE_S,
     UNBUFFERED,
+    Answered,
     EventLines,
     Form,
     Gathered,
@@ -74,8 +75,10 @@ class Runs:
             form = _chosen_form(request, asked)
             if form is not None:
                 return await self._stream(request, job, principal, form)
-            gathered = await self.gather(request, job, principal)
-            return response_of(answers.json(200, gathered.result(asked.id)))
+            answered = Answered(request, asked.id, allow_origin(self._desk, request))
+            await self._carry(request, job, principal, answered)
+            # Unsent it is where the run was refused, or its client has gone.
+            return answered.response or response_of(answers.json(200, answered.result(asked.id)))
 
     async def run_plain(self, request: web.Request) -> web.StreamResponse:
         """Run the source that is the body; the answer is its output as it comes."""
@@ -133,10 +136,14 @@ class Runs:
             RateLimitedError: The client starts too many.
         """
         gathered = Gathered()
-        job = self._bounded(job)
-        with carrying(request):
-            await carry(self._desk, job, principal, gathered)
+        await self._carry(request, job, principal, gathered)
         return gathered
+
+    async def _carry(
+        self, request: web.Request, job: Job, principal: Principal, gathered: Gathered
+    ) -> None:
+        with carrying(request):
+            await carry(self._desk, self._bounded(job), principal, gathered)
 
     def _bounded(self, job: Job) -> Job:
         """Let a job print no more than is kept until its end."""
@@ -162,7 +169,7 @@ class Runs:
             raise reader.error
         if reader.response is None:
             raise RequestError(500, "internal", "an error of the server ended the run")
-        if reader.broken and isinstance(form, RawOutput) and request.transport is not None:
+        if reader.broken and form.cut_short and request.transport is not None:
             # Without its last chunk the client knows that something is missing.
             request.transport.close()
         return reader.response
