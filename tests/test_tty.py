@@ -175,20 +175,22 @@ async def test_a_program_that_dies_of_a_signal_is_signaled(talk, name):
 
 
 async def test_an_interactive_shell_with_job_control(talk):
-    await talk.say("run", language="bash", code="", command="bash --norc -i", tty=TTY)
-    await talk.hear_output("$ ")
-    # Something that reads: a key that comes between two commands of a shell may end neither.
+    # Keys wait for something that reads them: what comes between two commands of a shell, or while
+    # it takes the terminal back, ends neither or gets lost.
+    prompt = {"PS1": "<$?> "}
+    await talk.say("run", language="bash", code="", command="bash --norc -i", env=prompt, tty=TTY)
+    await talk.hear_output("<0> ")
     await talk.say("stdin", data="sed -u s/m/w/\n")
     await talk.say("stdin", data="meow\n")
     await talk.hear_output("weow\r\n")
     await talk.say("stdin", data="\x03")
-    await talk.say("stdin", data="echo code $?\n")
-    await talk.hear_output("code 130\r\n")
+    await talk.hear_output("<130> ")
     await talk.say("stdin", data="sed -u s/m/p/\n")
     await talk.say("stdin", data="moor\n")
     await talk.hear_output("poor\r\n")
     await talk.say("stdin", data="\x1a")
     await talk.hear_output("Stopped")
+    await talk.hear_output("<148> ")
     await talk.say("stdin", data="kill %1; exit 4\n")
     # The shell warns once of stopped jobs.
     await talk.say("stdin", data="exit 4\n")
