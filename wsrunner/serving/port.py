@@ -33,7 +33,6 @@ from wsrunner.serving.knocks import Knocks
 from wsrunner.serving.metrics import Metrics
 from wsrunner.serving.monitor import Monitor
 from wsrunner.serving.paths import MONITOR_PATH, PISTON_PATH, RUN_PATH
-from wsrunner.serving.piston_session import PistonSession
 from wsrunner.serving.plain_session import PlainSession
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.serving.seats import Seats
@@ -194,6 +193,9 @@ async def _listen(
         if path == MONITOR_PATH:
             await desk.monitor.converse(connection, principal)
         elif path == PISTON_PATH:
+            # Few servers have such clients, and all would start later for it.
+            from wsrunner.serving.piston_session import PistonSession
+
             await PistonSession(connection, desk.registry, desk.rate, principal).converse()
         elif path == RUN_PATH:
             session = JsonSession(connection, desk.registry, desk.house, desk.rate, principal)
