@@ -52,6 +52,8 @@ LAYERS = [
     {"webhooks.sender", "webhooks.store"},
     {"webhooks.backlog"},
     {"webhooks"},
+    {"rooms.hall"},
+    {"rooms"},
     {"live.house"},
     {"live.exchange"},
     {"live.visitors", "live.news"},
@@ -75,6 +77,8 @@ LAYERS = [
     {"tenants"},
     {"tools"},
     {"languages", "java", "starters", "settings", "protocol", "address", "late"},
+    {"words.rooms"},
+    {"words"},
     {"errors", "units", "names"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not

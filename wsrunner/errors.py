@@ -75,6 +75,12 @@ class NoSuchRunError(ClientError):
     code = "no_such_run"
 
 
+class NoSuchRoomError(ClientError):
+    """A room that is not there, or that the key does not open."""
+
+    code = "no_such_room"
+
+
 class NotAllowedError(ClientError):
     """A command that this client may not give: a viewer's, or the monitor's on an open server."""
 
@@ -125,6 +131,12 @@ class SpaceElsewhereError(BusyError):
     """Another server has the workspace of that name."""
 
     code = "workspace_elsewhere"
+
+
+class RoomsFullError(BusyError):
+    """No further room, or no further person in this one."""
+
+    code = "rooms_full"
 
 
 class RateLimitedError(BusyError):

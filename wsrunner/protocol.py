@@ -1,7 +1,7 @@
 """The vocabulary on the wire, v1: every message as a Struct, decoded and encoded here only.
 
-Owns the JSON shapes of ``docs/protocol.md``. Pure: no I/O, no clock. Imports only `errors`
-and `names`.
+Owns the JSON shapes of ``docs/protocol.md``. Pure: no I/O, no clock. Imports only `errors`,
+`names` and `words`, which has the words of rooms.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from msgspec import UNSET, Meta, UnsetType
 from wsrunner import names
 from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
 from wsrunner.units import KIB
+from wsrunner.words.base import Columns, Count, Key, Once, RunId, ServerRunId
+from wsrunner.words.base import Event as _Event
+from wsrunner.words.base import Request as _Request
+from wsrunner.words.rooms import RoomMessage, RoomTold
 
 T = TypeVar("T")
 
@@ -52,23 +56,10 @@ Reason = Literal[
     "replica_lost",
     "draining",
 ]
-RunId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
-ServerRunId = Annotated[str, Meta(min_length=1, max_length=64)]
-Key = Annotated[str, Meta(min_length=1, max_length=128)]
-Once = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{16,64}\Z")]
-"""A client's own random name, which must not be guessed."""
 SPACE_NAME = r"^[A-Za-z0-9._-]{1,64}\Z"
 SpaceName = Annotated[str, Meta(pattern=SPACE_NAME)]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Columns = Annotated[int, Meta(ge=1, le=1000)]
 _SpaceName = re.compile(SPACE_NAME)
 _EnvName = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-class _Request(
-    msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True
-):
-    """Base of what clients send: strict, so that a typo is an error and not a surprise."""
 
 
 class File(_Request, kw_only=True, frozen=True):
@@ -121,13 +112,13 @@ class RunRequest(_Request, tag="run", kw_only=True, frozen=True):
     code: str | UnsetType = UNSET
     files: list[File] | UnsetType = UNSET
     stdin: str | UnsetType = UNSET
-    args: list[str] = []
-    env: dict[str, str] = {}
+    args: list[str] = []  # noqa: RUF012
+    env: dict[str, str] = {}  # noqa: RUF012
     command: str | UnsetType = UNSET
     limits: Limits = Limits()
     tty: Tty | UnsetType = UNSET
     merge: bool = False
-    outputs: list[str] = []
+    outputs: list[str] = []  # noqa: RUF012
     keep_s: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     once: Once | UnsetType = UNSET
     workspace: SpaceName | UnsetType = UNSET
@@ -237,13 +228,9 @@ class Forget(_Request, tag="forget", kw_only=True, frozen=True):
     workspace: SpaceName
 
 
-ClientMessage = RunRequest | Attach | Detach | Stdin | Eof | SendSignal | Resize | Cancel | Forget
-
-
-class _Event(msgspec.Struct, kw_only=True, frozen=True):
-    """Base of what the server sends. `id` is the client's own name for the run, if it gave one."""
-
-    id: str | UnsetType = UNSET
+ClientMessage = (
+    RunRequest | Attach | Detach | Stdin | Eof | SendSignal | Resize | Cancel | Forget | RoomMessage
+)
 
 
 class Accepted(_Event, tag="accepted", kw_only=True, frozen=True):
@@ -498,6 +485,7 @@ ServerMessage = (
     | Drained
     | Exit
     | Error
+    | RoomTold
 )
 
 _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)

@@ -340,6 +340,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "replicas; a run with a further one is refused with kept_full."
         ),
     ] = 256
+    rooms: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(description="Rooms of this server at once; a further one is refused (rooms_full)."),
+    ] = 200
+    rooms_per_client: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        Meta(
+            description="Rooms that one client address may have open, loopback aside; 0 for no "
+            "limit."
+        ),
+    ] = 20
+    room_people: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)],
+        Meta(description="People that may be in one room."),
+    ] = 100
+    room_kb: Annotated[
+        Annotated[int, Meta(ge=1, le=65_536)],
+        Meta(description="What the document of a room may take, all its changes together, in KiB."),
+    ] = 1024
+    room_messages_per_s: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)],
+        Meta(
+            description="Messages that one person may send to a room a second, over time; five "
+            "times as many may come at once, more are refused."
+        ),
+    ] = 100
+    room_s: Annotated[
+        Seconds, Meta(description="Seconds for which a room stays after the last one has left it.")
+    ] = 3600.0
     drain_s: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)],
         Meta(description="Seconds that live runs get to end after SIGTERM."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wsrunner.live.house import House
+from wsrunner.rooms.hall import Hall
 from wsrunner.runs.host import Host
 from wsrunner.runs.registry import Registry
 from wsrunner.serving.access import Access
@@ -28,6 +29,7 @@ class Desk:
         settings: The server's.
         registry: Starts the runs.
         house: Has the runs that are kept.
+        hall: Has the rooms.
         access: Says who is asking.
         rate: How many runs a client may start.
         seats: How many sockets and HTTP runs an address may have.
@@ -40,6 +42,7 @@ class Desk:
     settings: Settings
     registry: Registry
     house: House
+    hall: Hall
     access: Access
     rate: RateLimiter
     seats: Seats

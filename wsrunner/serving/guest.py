@@ -14,7 +14,7 @@ from collections.abc import Callable
 from msgspec import UNSET, UnsetType
 
 from wsrunner import protocol
-from wsrunner.errors import TooLargeError, WsrunnerError
+from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
 from wsrunner.live.house import House
 from wsrunner.live.journal import Entry
 from wsrunner.live.show import Item, Seat
@@ -247,3 +247,5 @@ def _pass_on(message: protocol.ClientMessage, seat: Seat) -> None:
             seat.resize(columns, rows)
         case protocol.Cancel():
             seat.cancel()
+        case _:
+            raise BadMessageError("this is for a room, and the id is a run's", path="$.id")

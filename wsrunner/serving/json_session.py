@@ -28,6 +28,7 @@ from wsrunner.protocol import (
     SendSignal,
     Stdin,
 )
+from wsrunner.rooms.hall import Hall
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal
@@ -35,9 +36,11 @@ from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
 from wsrunner.serving import wire
 from wsrunner.serving.guest import Guest
+from wsrunner.serving.occupant import Occupant
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.rate import RateLimiter
 from wsrunner.units import KIB
+from wsrunner.words import rooms as words
 
 RUNS_PER_SOCKET_MAX = 100
 
@@ -49,6 +52,7 @@ class JsonSession:
         connection: An accepted WebSocket.
         registry: Starts the runs.
         house: Has those that are kept.
+        hall: Has the rooms.
         rate: How many runs a client may start.
         principal: Who is at the other end.
     """
@@ -58,16 +62,19 @@ class JsonSession:
         connection: ServerConnection,
         registry: Registry,
         house: House,
+        hall: Hall,
         rate: RateLimiter,
+        *,
         principal: Principal,
     ) -> None:
         self._connection = connection
         self._registry = registry
         self._house = house
+        self._hall = hall
         self._rate = rate
         self._principal = principal
         self._outlet = Outlet(connection, registry.host.settings.slow_client_s)
-        self._runs: dict[str | UnsetType, RunReader | Guest] = {}
+        self._runs: dict[str | UnsetType, RunReader | Guest | Occupant] = {}
         # A run whose exit has been told may still have a container.
         self._started: set[Run] = set()
 
@@ -85,8 +92,9 @@ class JsonSession:
         except (ConnectionClosed, ReaderGoneError):
             pass
         finally:
-            for guest in [each for each in self._runs.values() if isinstance(each, Guest)]:
-                guest.leave()
+            for reader in list(self._runs.values()):
+                if not isinstance(reader, RunReader):
+                    reader.leave()
             await self._registry.abandon(self._started)
 
     def _handle(
@@ -102,8 +110,11 @@ class JsonSession:
             return None
         if isinstance(message, Forget):
             return self._forget_workspace(message)
+        if isinstance(message, words.Open | words.Join):
+            self._enter(message)
+            return None
         reader = self._find(message.id)
-        if isinstance(reader, Guest):
+        if isinstance(reader, Guest | Occupant):
             reader.take(message)
         else:
             _tell(reader.run, message)
@@ -113,7 +124,14 @@ class JsonSession:
         self._registry.host.workspaces.forget(self._principal, message.workspace)
         return protocol.Forgotten(id=message.id, workspace=message.workspace)
 
-    def _find(self, run_id: str | UnsetType) -> RunReader | Guest:
+    def _enter(self, request: words.Open | words.Join) -> None:
+        """Open a room, or come into one."""
+        self._check_room(request)
+        occupant = Occupant(self._outlet, request.id, on_over=self.forget)
+        occupant.begin(self._hall, request, self._principal)
+        self._runs[request.id] = occupant
+
+    def _find(self, run_id: str | UnsetType) -> RunReader | Guest | Occupant:
         if run_id not in self._runs:
             raise NoSuchRunError(f"no run {_named(run_id)} is live on this socket", path="$.id")
         return self._runs[run_id]
@@ -135,7 +153,7 @@ class JsonSession:
         self._runs[request.id] = reader
         self._started.add(reader.run)
 
-    def _check_room(self, request: RunRequest | Attach) -> None:
+    def _check_room(self, request: RunRequest | Attach | words.Open | words.Join) -> None:
         """Refuse a run that this socket, or its client, has no room for.
 
         Raises:
@@ -153,7 +171,7 @@ class JsonSession:
         if isinstance(request, RunRequest):
             self._rate.admit(self._principal)
 
-    def forget(self, reader: RunReader | Guest) -> None:
+    def forget(self, reader: RunReader | Guest | Occupant) -> None:
         """Let the client use the id again."""
         if self._runs.get(reader.id) is reader:
             del self._runs[reader.id]
@@ -228,3 +246,5 @@ def _tell(run: Run, message: protocol.ClientMessage) -> None:
             run.input.resize(columns, rows)
         case Cancel():
             run.end("cancelled")
+        case _:
+            raise BadMessageError("this is for a room, and the id is a run's", path="$.id")

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from wsrunner.errors import WsrunnerError
 from wsrunner.gates.base import GateState
 from wsrunner.live.house import House
+from wsrunner.rooms.hall import Hall
 from wsrunner.runs.events import Exit
 from wsrunner.runs.observers import Facts, Observer
 from wsrunner.webhooks.dispatch import AttemptOutcome, Dispatch
@@ -52,11 +53,13 @@ class Metrics(Observer):
     Attributes:
         house: Has the runs that are kept; set it once there is one.
         webhooks: Sends callbacks; likewise.
+        hall: Has the rooms; likewise.
     """
 
     def __init__(self) -> None:
         self.house: House | None = None
         self.webhooks: Dispatch | None = None
+        self.hall: Hall | None = None
         self._runs: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._tenant_runs: Counter[tuple[str, str]] = Counter()
@@ -168,6 +171,7 @@ class Metrics(Observer):
                 "Callbacks that wait.",
                 self.webhooks.pending if self.webhooks else 0,
             ),
+            *self._rooms(GaugeMetricFamily),
         ]
         if gate is not None:
             families += [
@@ -201,4 +205,12 @@ class Metrics(Observer):
             gauge(
                 "wsrunner_kept_clients", "Clients attached to them.", house.attached if house else 0
             ),
+        ]
+
+    def _rooms(self, gauge: Any) -> list[Any]:
+        """Return how many rooms there are, and people in them."""
+        hall = self.hall
+        return [
+            gauge("wsrunner_rooms", "Rooms.", len(hall.rooms) if hall else 0),
+            gauge("wsrunner_room_people", "People in rooms.", hall.people if hall else 0),
         ]

@@ -20,6 +20,7 @@ from websockets.http11 import Request, Response
 
 from wsrunner.errors import NoSeatError
 from wsrunner.live.house import House
+from wsrunner.rooms.hall import Hall
 from wsrunner.runs.registry import Registry
 from wsrunner.serving import answers, handshake
 from wsrunner.serving.access import Access
@@ -68,6 +69,7 @@ def desk_of(
     """Return what all doors of a server share."""
     metrics = Metrics()
     metrics.house, metrics.webhooks = house, webhooks
+    metrics.hall = hall = Hall(registry.host)
     registry.host.observers.append(metrics)
     monitor = Monitor(registry)
     monitor.webhooks = webhooks
@@ -75,6 +77,7 @@ def desk_of(
         settings=settings,
         registry=registry,
         house=house,
+        hall=hall,
         access=access,
         rate=RateLimiter(settings.runs_per_minute),
         seats=Seats(settings.sockets_per_address),
@@ -198,7 +201,9 @@ async def _listen(
 
             await PistonSession(connection, desk.registry, desk.rate, principal).converse()
         elif path == RUN_PATH:
-            session = JsonSession(connection, desk.registry, desk.house, desk.rate, principal)
+            session = JsonSession(
+                connection, desk.registry, desk.house, desk.hall, desk.rate, principal=principal
+            )
             await session.converse()
         else:
             language = path.removeprefix(f"{RUN_PATH}/")

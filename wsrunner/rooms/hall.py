@@ -1,0 +1,107 @@
+"""All rooms of this process: opens them, finds them, ends them, and bounds how many there are."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from wsrunner.errors import DrainingError, NoSuchRoomError, RoomsFullError
+from wsrunner.live.show import new_key
+from wsrunner.rooms.room import Keys, Room, Seat
+from wsrunner.runs.host import Host
+
+
+class Hall:
+    """The rooms of one process.
+
+    Args:
+        host: Its settings, and whether it is about to stop.
+
+    Attributes:
+        rooms: By their ids.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.rooms: dict[str, Room] = {}
+        self._openers: dict[str, str] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def people(self) -> int:
+        """How many are in all of them."""
+        return sum(len(room.seats) for room in self.rooms.values())
+
+    def open(self, opener: str, name: str, once: str) -> Seat:
+        """Open a room; return its owner's seat.
+
+        Args:
+            opener: The address that it counts for; empty for nobody's.
+            name: What the others call its owner.
+            once: The owner's own random name, see `Room.sit`.
+
+        Raises:
+            RoomsFullError: There are too many, or too many of this opener.
+            DrainingError: The server is about to stop.
+        """
+        if self._host.draining:
+            raise DrainingError("the server is about to stop and opens no rooms")
+        self._check_place(opener)
+        room = Room(
+            secrets.token_hex(8),
+            Keys(new_key(), new_key(), new_key()),
+            self._host.settings,
+            on_empty=self._emptied,
+            on_close=self._closed,
+        )
+        self.rooms[room.id] = room
+        self._openers[room.id] = opener
+        return room.sit("own", name, once)
+
+    def join(self, room_id: str, key: str, name: str, once: str) -> Seat:
+        """Come into a room.
+
+        Raises:
+            NoSuchRoomError: There is none that this key opens; which of both is wrong is not told.
+            RoomsFullError: Too many are in it.
+        """
+        room = self.rooms.get(room_id)
+        role = (room.keys if room else _NOBODY_S).role(key)
+        if room is None or role is None:
+            raise NoSuchRoomError(f"no room {room_id!r} that this key opens", path="$.room")
+        seat = room.sit(role, name, once)
+        timer = self._timers.pop(room_id, None)
+        if timer is not None:
+            timer.cancel()
+        return seat
+
+    def _check_place(self, opener: str) -> None:
+        settings = self._host.settings
+        if len(self.rooms) >= settings.rooms:
+            raise RoomsFullError(
+                f"{len(self.rooms)} rooms are open; the limit is {settings.rooms} rooms",
+                retry_after_s=settings.room_s,
+            )
+        own = sum(1 for each in self._openers.values() if each == opener)
+        if opener and settings.rooms_per_client and own >= settings.rooms_per_client:
+            raise RoomsFullError(
+                f"{own} rooms of this client are open; the limit is {settings.rooms_per_client} "
+                "rooms",
+                retry_after_s=settings.room_s,
+            )
+
+    def _emptied(self, room: Room) -> None:
+        loop = asyncio.get_running_loop()
+        room_s = self._host.settings.room_s
+        self._timers[room.id] = loop.call_later(room_s, room.close, "closed")
+
+    def _closed(self, room: Room) -> None:
+        self.rooms.pop(room.id, None)
+        self._openers.pop(room.id, None)
+        timer = self._timers.pop(room.id, None)
+        if timer is not None:
+            timer.cancel()
+
+
+_NOBODY_S = Keys(new_key(), new_key(), new_key())
+"""Compared with where there is no room, so that time does not tell."""

@@ -1,0 +1,397 @@
+"""One room: who is there, its document as a log of opaque updates, and a seat for each person.
+
+Owns the bounds on what a room holds. No tasks: a seat's owner asks for what it has to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from wsrunner.errors import (
+    BadMessageError,
+    NotAllowedError,
+    RateLimitedError,
+    RoomsFullError,
+    TooLargeError,
+)
+from wsrunner.settings import Settings
+from wsrunner.units import KIB
+from wsrunner.words import rooms as words
+from wsrunner.words.base import Event
+
+UPDATE_MAX_BYTES = 64 * KIB
+AWARENESS_MAX_BYTES = 4 * KIB
+UPDATE_COST_BYTES = 64
+"""What an update takes beside its bytes, so that a million empty ones count too."""
+COMPACT_AFTER = 200
+"""Updates after which somebody is asked for one that stands for all."""
+COMPACT_SHARE = 4
+"""Likewise after this part of what the document may take."""
+BURST_S = 5
+"""So many seconds' worth of messages may come at once."""
+UNTOLD_MAX_BYTES = 1024 * KIB
+"""What may wait for a seat; one that is further behind is told all there is instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What opens a room, by what it makes of who comes. Secrets."""
+
+    own: str
+    work: str
+    watch: str
+
+    def role(self, key: str) -> words.Role | None:
+        """Return what a key opens; takes as long for a wrong one as for a right one."""
+        given = key.encode()
+        owns = hmac.compare_digest(given, self.own.encode())
+        works = hmac.compare_digest(given, self.work.encode())
+        watches = hmac.compare_digest(given, self.watch.encode())
+        return "own" if owns else "work" if works else "watch" if watches else None
+
+
+class Seat:
+    """One person's place in a room.
+
+    Attributes:
+        person: Who it is.
+    """
+
+    def __init__(self, room: Room, person: words.Person) -> None:
+        self.room = room
+        self.person = person
+        self._untold: list[Event] = []
+        self._untold_bytes = 0
+        self._behind = True  # it has yet to be told all there is
+        self._changed = False
+        self._over: words.Left | None = None
+        self._wake = asyncio.Event()
+        self._allowed = float(BURST_S * room.settings.room_messages_per_s)
+        self._allowed_at_s = asyncio.get_running_loop().time()
+
+    async def next(self) -> list[Event]:
+        """Wait for what is to be told next; `Left` is the last. Cancelling is safe."""
+        while not (due := self._due()):
+            self._wake.clear()
+            await self._wake.wait()
+        return due
+
+    def _due(self) -> list[Event]:
+        due: list[Event] = []
+        if self._behind:
+            self._behind = self._changed = False
+            due.append(self.room.joined(self))
+        due += self._untold
+        self._untold, self._untold_bytes = [], 0
+        if self._changed:
+            self._changed = False
+            due.append(self.room.now)
+        if self._over is not None:
+            due.append(self._over)
+        return due
+
+    def tell(self, event: Event, size: int) -> None:
+        """Let it hear something; one that is far behind hears all there is in its place."""
+        if self._untold_bytes + size > UNTOLD_MAX_BYTES:
+            self._untold, self._untold_bytes, self._behind = [], 0, True
+        elif not self._behind:
+            self._untold.append(event)
+            self._untold_bytes += size + UPDATE_COST_BYTES
+        self._wake.set()
+
+    def tell_change(self) -> None:
+        """Let it hear what the room is now; several changes are told as one."""
+        self._changed = True
+        self._wake.set()
+
+    def end(self, reason: str) -> None:
+        """Let it hear that nothing more is told."""
+        self._over = words.Left(room=self.room.id, reason=reason)
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Give it up. Idempotent."""
+        self.room.left(self)
+
+    # What its client may send; none of these waits.
+
+    def update(self, data: bytes, replaces: int | None) -> None:
+        """Change the document.
+
+        Args:
+            data: The update's bytes.
+            replaces: See `words.Update`.
+
+        Raises:
+            NotAllowedError: Who watches, or was not asked for one that replaces.
+            TooLargeError: The update, or the document with it.
+            RateLimitedError: Too many messages.
+        """
+        self._spend()
+        self._check_role("work", "edit")
+        if replaces is None:
+            self.room.add(self, data)
+        else:
+            self.room.compact(self, data, replaces)
+
+    def awareness(self, data: bytes) -> None:
+        """Tell the others where this person is; raises as `update`."""
+        self._spend()
+        self.room.note_awareness(self, data)
+
+    def hand(self, *, up: bool) -> None:
+        """Raise the hand, or take it down; raises RateLimitedError."""
+        self._spend()
+        self.room.change(self.person.person, hand=up)
+
+    def grant(self, person: str | None, role: words.Granted) -> None:
+        """Say what somebody may do; None for all but owners.
+
+        Raises:
+            NotAllowedError: Who does not own the room.
+            BadMessageError: There is no such person, or they own it.
+            RateLimitedError: Too many messages.
+        """
+        self._spend()
+        self._check_role("own", "grant or take rights")
+        self.room.grant(person, role)
+
+    def close(self) -> None:
+        """End the room for everybody; raises NotAllowedError."""
+        self._check_role("own", "close it")
+        self.room.close("closed")
+
+    def _check_role(self, role: words.Granted | words.Role, what: str) -> None:
+        if self.person.role not in (role, "own"):
+            raise NotAllowedError(f"in room {self.room.id} only who may {role} can {what}")
+
+    def _spend(self) -> None:
+        per_s = self.room.settings.room_messages_per_s
+        now_s = asyncio.get_running_loop().time()
+        earned = (now_s - self._allowed_at_s) * per_s
+        self._allowed = min(self._allowed + earned, float(BURST_S * per_s))
+        self._allowed_at_s = now_s
+        if self._allowed < 1:
+            raise RateLimitedError(
+                f"more messages to room {self.room.id} than {per_s} a second",
+                retry_after_s=(1 - self._allowed) / per_s,
+            )
+        self._allowed -= 1
+
+
+class Room:
+    """A room of this process.
+
+    Args:
+        id: The server's name for it.
+        keys: What opens it.
+        settings: The server's.
+        on_empty: Called when the last one has left.
+        on_close: Called once, when it is over.
+
+    Attributes:
+        seats: Who is there, by person.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        keys: Keys,
+        settings: Settings,
+        *,
+        on_empty: Callable[[Room], None],
+        on_close: Callable[[Room], None],
+    ) -> None:
+        self.id = id
+        self.keys = keys
+        self.settings = settings
+        self.seats: dict[str, Seat] = {}
+        self._on_empty = on_empty
+        self._on_close = on_close
+        self._newcomers: words.Granted = "work"
+        self._awareness: dict[str, bytes] = {}
+        self._log: list[tuple[int, bytes]] = []
+        self._seq = 0
+        self._log_bytes = 0
+        self._since_compact = 0
+        self._since_compact_bytes = 0
+        self._asked: tuple[str, int] | None = None
+
+    @property
+    def now(self) -> words.RoomNow:
+        """What it is."""
+        people = sorted((seat.person for seat in self.seats.values()), key=lambda each: each.number)
+        return words.RoomNow(room=self.id, people=people, newcomers=self._newcomers)
+
+    def joined(self, seat: Seat) -> words.Joined:
+        """Return all there is, for somebody who is there."""
+        return words.Joined(
+            room=self.id,
+            you=seat.person.person,
+            now=self.now,
+            seq=self._seq,
+            updates=[_text(data) for _, data in self._log],
+            awareness={person: _text(data) for person, data in self._awareness.items()},
+        )
+
+    def sit(self, role: words.Role, name: str, once: str) -> Seat:
+        """Let somebody in; who comes back under the same `once` is who they were.
+
+        Raises:
+            RoomsFullError: Too many are there.
+        """
+        id_ = hashlib.sha256(f"{self.id}\0{once}".encode()).hexdigest()[:12]
+        before = self.seats.get(id_)
+        if before is None and len(self.seats) >= self.settings.room_people:
+            raise RoomsFullError(
+                f"{len(self.seats)} people are in room {self.id}; the limit is "
+                f"{self.settings.room_people} people"
+            )
+        if role == "work":
+            role = self._newcomers
+        taken = {seat.person.number for seat in self.seats.values()}
+        number = next(number for number in range(len(taken) + 1) if number not in taken)
+        person = words.Person(person=id_, name=name, role=role, number=number)
+        if before is not None:
+            kept = before.person
+            keep = "own" if role == "own" else kept.role if kept.role != "own" else role
+            person = msgspec.structs.replace(person, role=keep, number=kept.number, hand=kept.hand)
+            before.end("elsewhere")
+        seat = self.seats[id_] = Seat(self, person)
+        self._tell_change()
+        return seat
+
+    def left(self, seat: Seat) -> None:
+        """Hear that somebody has gone."""
+        id_ = seat.person.person
+        if self.seats.get(id_) is not seat:
+            return
+        del self.seats[id_]
+        self._awareness.pop(id_, None)
+        if self._asked is not None and self._asked[0] == id_:
+            self._ask_to_compact()
+        self._tell_change()
+        if not self.seats:
+            self._on_empty(self)
+
+    def add(self, seat: Seat, data: bytes) -> None:
+        """See `Seat.update`."""
+        if len(data) > UPDATE_MAX_BYTES:
+            raise TooLargeError(
+                f"an update of {len(data)} bytes; the limit is {UPDATE_MAX_BYTES} bytes",
+                path="$.base64",
+            )
+        self._check_fits(self._log_bytes, data)
+        self._seq += 1
+        self._log.append((self._seq, data))
+        self._log_bytes += len(data) + UPDATE_COST_BYTES
+        self._since_compact += 1
+        self._since_compact_bytes += len(data) + UPDATE_COST_BYTES
+        person = seat.person.person
+        told = words.Updated(room=self.id, seq=self._seq, person=person, base64=_text(data))
+        for each in self.seats.values():
+            if each is not seat:
+                each.tell(told, len(data))
+        seat.tell(words.Updated(room=self.id, seq=self._seq, person=person), 0)
+        share = self.settings.room_kb * KIB // COMPACT_SHARE
+        is_much = self._since_compact >= COMPACT_AFTER or self._since_compact_bytes >= share
+        if is_much:
+            self._ask_to_compact()
+
+    def compact(self, seat: Seat, data: bytes, replaces: int) -> None:
+        """See `Seat.update`."""
+        if self._asked != (seat.person.person, replaces):
+            raise NotAllowedError(
+                f"update {replaces} is not what this client was asked to replace in room {self.id}"
+            )
+        rest = [(seq, each) for seq, each in self._log if seq > replaces]
+        self._check_fits(sum(len(each) + UPDATE_COST_BYTES for _, each in rest), data)
+        self._asked = None
+        self._log = [(replaces, data), *rest]
+        self._log_bytes = sum(len(each) + UPDATE_COST_BYTES for _, each in self._log)
+        self._since_compact = len(rest)
+        self._since_compact_bytes = self._log_bytes - len(data) - UPDATE_COST_BYTES
+
+    def _check_fits(self, held_bytes: int, data: bytes) -> None:
+        limit = self.settings.room_kb * KIB
+        if held_bytes + len(data) + UPDATE_COST_BYTES > limit:
+            raise TooLargeError(
+                f"the document of room {self.id} would take {held_bytes + len(data)} bytes; the "
+                f"limit is {limit} bytes",
+                path="$.base64",
+            )
+
+    def _ask_to_compact(self) -> None:
+        """Ask somebody who works, an owner first, for an update that stands for all."""
+        able = [seat for seat in self.seats.values() if seat.person.role != "watch"]
+        before = self._asked[0] if self._asked else ""
+        chosen = min(
+            able,
+            key=lambda each: (each.person.person == before, each.person.role != "own"),
+            default=None,
+        )
+        self._asked = None
+        # Who does not answer is asked no more while there are others.
+        self._since_compact = self._since_compact_bytes = 0
+        if chosen is not None:
+            self._asked = (chosen.person.person, self._seq)
+            chosen.tell(words.Compact(room=self.id, seq=self._seq), 0)
+
+    def note_awareness(self, seat: Seat, data: bytes) -> None:
+        """See `Seat.awareness`."""
+        if len(data) > AWARENESS_MAX_BYTES:
+            raise TooLargeError(
+                f"{len(data)} bytes of awareness; the limit is {AWARENESS_MAX_BYTES} bytes",
+                path="$.base64",
+            )
+        person = seat.person.person
+        self._awareness[person] = data
+        told = words.Aware(room=self.id, person=person, base64=_text(data))
+        for each in self.seats.values():
+            if each is not seat:
+                each.tell(told, len(data))
+
+    def grant(self, person: str | None, role: words.Granted) -> None:
+        """See `Seat.grant`."""
+        if person is not None:
+            if person not in self.seats or self.seats[person].person.role == "own":
+                raise BadMessageError(
+                    f"nobody of room {self.id} whose role can be changed is {person[:80]!r}",
+                    path="$.person",
+                )
+            self.change(person, role=role)
+            return
+        self._newcomers = role
+        for id_, seat in self.seats.items():
+            if seat.person.role != "own":
+                self.change(id_, role=role)
+        self._tell_change()
+
+    def change(self, person: str, **fields: object) -> None:
+        """Change what is known of somebody who is there."""
+        seat = self.seats.get(person)
+        if seat is not None:
+            seat.person = msgspec.structs.replace(seat.person, **fields)
+            self._tell_change()
+
+    def close(self, reason: str) -> None:
+        """End it for everybody."""
+        self._on_close(self)
+        for seat in self.seats.values():
+            seat.end(reason)
+        self.seats = {}
+
+    def _tell_change(self) -> None:
+        for seat in self.seats.values():
+            seat.tell_change()
+
+
+def _text(data: bytes) -> str:
+    return b64encode(data).decode("ascii")

@@ -1,0 +1,117 @@
+"""One person of one room, on one socket of the JSON protocol.
+
+Owns the task that tells the client. The room does not end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from wsrunner import protocol
+from wsrunner.errors import BadMessageError
+from wsrunner.rooms.hall import Hall
+from wsrunner.rooms.room import Seat
+from wsrunner.runs.delivery import ReaderGoneError
+from wsrunner.runs.job import Principal
+from wsrunner.serving.access import is_loopback
+from wsrunner.serving.outlet import Outlet
+from wsrunner.words import rooms as words
+from wsrunner.words.base import Event
+
+
+class Occupant:
+    """Tells a client of its room, and passes on what it sends.
+
+    Args:
+        outlet: The client's socket.
+        id: The client's name for the room.
+        on_over: Called when nothing more is told: the client may use the id again.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        id: str | UnsetType,  # noqa: A002
+        *,
+        on_over: Callable[[Occupant], None],
+    ) -> None:
+        self.id = id
+        self._outlet = outlet
+        self._on_over = on_over
+        self._seat: Seat
+        self._task: asyncio.Task[None]
+
+    def begin(self, hall: Hall, request: words.Open | words.Join, principal: Principal) -> None:
+        """Come into the room, and tell of it from then on.
+
+        Raises:
+            WsrunnerError: See `Hall.open` and `Hall.join`.
+        """
+        once = secrets.token_hex(16) if request.once is UNSET else request.once
+        opened: words.Opened | None = None
+        if isinstance(request, words.Join):
+            self._seat = hall.join(request.room, request.key, request.name, once)
+        else:
+            opener = "" if is_loopback(principal.client) else principal.client
+            self._seat = hall.open(opener, request.name, once)
+            keys = self._seat.room.keys
+            opened = words.Opened(
+                room=self._seat.room.id, own=keys.own, work=keys.work, watch=keys.watch
+            )
+        self._task = asyncio.create_task(self._tell(opened))
+
+    def leave(self) -> None:
+        """Go: the socket has."""
+        self._task.cancel()
+        self._seat.leave()
+
+    def take(self, message: protocol.ClientMessage) -> None:
+        """Pass on what the client sends; never waits.
+
+        Raises:
+            WsrunnerError: It can't be done; see `rooms.room.Seat`.
+        """
+        seat = self._seat
+        match message:
+            case words.Update(base64=encoded, replaces=replaces):
+                data = protocol.content_bytes(UNSET, encoded, "$")
+                seat.update(data, None if replaces is UNSET else replaces)
+            case words.Awareness(base64=encoded):
+                seat.awareness(protocol.content_bytes(UNSET, encoded, "$"))
+            case words.Hand(up=up):
+                seat.hand(up=up)
+            case words.Grant(person=person, role=role):
+                seat.grant(None if person is UNSET else person, role)
+            case words.Close():
+                seat.close()
+            case words.Leave():
+                seat.leave()
+                seat.end("left")
+            case _:
+                raise BadMessageError("this is for a run, and the id is a room's", path="$.id")
+
+    async def _tell(self, opened: words.Opened | None) -> None:
+        with contextlib.suppress(ReaderGoneError):
+            try:
+                if opened is not None:
+                    await self._say(opened)
+                while True:
+                    for event in await self._seat.next():
+                        if isinstance(event, words.Left):
+                            self._on_over(self)
+                            await self._say(event)
+                            return
+                        await self._say(event)
+            finally:
+                self._seat.leave()
+                self._on_over(self)
+
+    async def _say(self, event: Event) -> None:
+        named = event if self.id is UNSET else msgspec.structs.replace(event, id=self.id)
+        await self._outlet.send(protocol.encode(named), text=True)

@@ -1,0 +1,1 @@
+"""What all messages of the wire are made of, and those of rooms. Pure."""
