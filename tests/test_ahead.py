@@ -96,7 +96,7 @@ async def play(engine, box, plan):
         container.write(STDIN.encode())
         container.write_eof()
         heard = []
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(5 * PATIENCE_S):  # TypeScript's compiler takes seconds of CPU
             while items := await container.read():
                 heard += items
     finally:
