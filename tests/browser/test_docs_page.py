@@ -49,7 +49,7 @@ async def test_a_mistake_is_answered_and_the_messages_are_listed(open_page, site
     await run.get_by_role("button", name="Send").click()
     await expect(run.locator(".status")).to_have_text("404 Not Found")
     await expect(run.locator("pre").last).to_contain_text("did you mean 'python'")
-    await expect(page.locator("#RunRequest")).to_contain_text("list of File")
+    await expect(page.locator("#PostedRun")).to_contain_text("list of File")
 
 
 async def test_it_asks_with_the_token_that_is_filled_in(start_server, open_page):
