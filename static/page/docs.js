@@ -9,7 +9,7 @@ const TOKEN = "token";
 const SHOWN_MAX = 200_000;
 const PLAIN_EXAMPLE = 'print("hello")\n';
 /** The messages that a reader looks for first. */
-const FIRST = ["RunRequest", "File", "Limits", "Result", "Exit", "RunState", "Error"];
+const FIRST = ["PostedRun", "File", "Limits", "Result", "Exit", "RunState", "Error"];
 
 const token = /** @type {HTMLInputElement} */ ($("token"));
 
