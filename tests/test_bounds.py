@@ -24,6 +24,7 @@ from wsrunner.runs.order import make_order
 from wsrunner.serving.connection import Connection
 from wsrunner.serving.entrance import Doorway, Entrance
 from wsrunner.serving.inlet import SHARE_UNITS, TURN_UNITS, Inlet, Pace, cut
+from wsrunner.serving.knocks import Knocks
 from wsrunner.serving.wire import job_of
 from wsrunner.settings import Settings
 
@@ -352,7 +353,7 @@ async def test_what_one_read_brings_is_parsed_over_many_turns_of_the_loop(monkey
         async for message in connection:
             heard.put_nowait(message)
 
-    create = partial(Entrance, doorway=Doorway(Inlet(2**30, 0)))
+    create = partial(Entrance, doorway=Doorway(Inlet(2**30, 0), Knocks(0)))
     monkeypatch.setattr("wsrunner.serving.entrance.Connection", Counted)
     ticking = loop.call_soon(tick)
     async with serve(converse, "127.0.0.1", 0, create_connection=create, max_queue=4) as server:
