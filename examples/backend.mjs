@@ -12,7 +12,11 @@ import { connect } from "../static/wsrunner.js";
 
 const key = createPrivateKey(readFileSync(process.env.BACKEND_KEY ?? "private.pem"));
 
-/** Return what lets a user run Python for five minutes, and nothing else. */
+/**
+ * Return what lets a user run Python for five minutes, and nothing else.
+ *
+ * @param {string} user
+ */
 function tokenFor(user) {
   const head = { alg: "EdDSA", typ: "JWT", kid: "backend" };
   const claims = {
