@@ -36,7 +36,9 @@ def of_python():
             for line in facts.get_all("Classifier") or ()
             if line.startswith("License :: ")
         ]
-        told = facts["License-Expression"] or next(iter(classifiers), None) or facts["License"]
+        # Not by []: importlib_metadata, where something imports it, raises for what is not there.
+        told = facts.get("License-Expression") or next(iter(classifiers), None)
+        told = told or facts.get("License")
         licences[name] = WELL_KNOWN.get(told, (told or "").splitlines()[0] if told else "unknown")
     return licences
 

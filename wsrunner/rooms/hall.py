@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from wsrunner.errors import DrainingError, NoSuchRoomError, RoomsFullError
+from wsrunner.errors import DrainingError, NoSuchRoomError, NotAllowedError, RoomsFullError
 from wsrunner.live.show import new_key
 from wsrunner.rooms.room import Keys, Room, Seat
 from wsrunner.runs.host import Host
+from wsrunner.runs.job import Principal
 
 
 class Hall:
@@ -24,7 +25,7 @@ class Hall:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.rooms: dict[str, Room] = {}
-        self._openers: dict[str, str] = {}
+        self._openers: dict[str, tuple[str, str]] = {}  # tenant and address
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
@@ -32,21 +33,28 @@ class Hall:
         """How many are in all of them."""
         return sum(len(room.seats) for room in self.rooms.values())
 
-    def open(self, opener: str, name: str, once: str) -> Seat:
+    def open(self, principal: Principal, address: str, name: str, once: str) -> Seat:
         """Open a room; return its owner's seat.
 
         Args:
-            opener: The address that it counts for; empty for nobody's.
+            principal: Who asks; it counts for their tenant.
+            address: The address that it counts for; empty for nobody's.
             name: What the others call its owner.
             once: The owner's own random name, see `Room.sit`.
 
         Raises:
-            RoomsFullError: There are too many, or too many of this opener.
+            NotAllowedError: The token is for watching, or for one room.
+            RoomsFullError: There are too many, or too many of this tenant or address.
             DrainingError: The server is about to stop.
         """
+        if not principal.drives:
+            raise NotAllowedError("this token is for watching; it opens no room")
+        if principal.room:
+            raise NotAllowedError(f"this token is for room {principal.room}; it opens no other")
         if self._host.draining:
             raise DrainingError("the server is about to stop and opens no rooms")
-        self._check_place(opener)
+        opener = principal.tenant, address
+        self._check_place(opener, principal.may.rooms)
         room = Room(
             secrets.token_hex(8),
             Keys(new_key(), new_key(), new_key()),
@@ -58,37 +66,46 @@ class Hall:
         self._openers[room.id] = opener
         return room.sit("own", name, once)
 
-    def join(self, room_id: str, key: str, name: str, once: str) -> Seat:
-        """Come into a room.
+    def join(self, principal: Principal, room_id: str, key: str, name: str, once: str) -> Seat:
+        """Come into a room; with a token for watching to watch, whatever the key.
 
         Raises:
+            NotAllowedError: The token is for another room.
             NoSuchRoomError: There is none that this key opens; which of both is wrong is not told.
             RoomsFullError: Too many are in it.
         """
+        if principal.room not in {"", room_id}:
+            raise NotAllowedError(f"this token is for room {principal.room}", path="$.room")
         room = self.rooms.get(room_id)
         role = (room.keys if room else _NOBODY_S).role(key)
         if room is None or role is None:
             raise NoSuchRoomError(f"no room {room_id!r} that this key opens", path="$.room")
-        seat = room.sit(role, name, once)
+        seat = room.sit(role, name, once, watches_only=not principal.drives)
         timer = self._timers.pop(room_id, None)
         if timer is not None:
             timer.cancel()
         return seat
 
-    def _check_place(self, opener: str) -> None:
+    def _check_place(self, opener: tuple[str, str], tenant_most: int) -> None:
         settings = self._host.settings
-        if len(self.rooms) >= settings.rooms:
-            raise RoomsFullError(
-                f"{len(self.rooms)} rooms are open; the limit is {settings.rooms} rooms",
-                retry_after_s=settings.room_s,
-            )
-        own = sum(1 for each in self._openers.values() if each == opener)
-        if opener and settings.rooms_per_client and own >= settings.rooms_per_client:
-            raise RoomsFullError(
-                f"{own} rooms of this client are open; the limit is {settings.rooms_per_client} "
-                "rooms",
-                retry_after_s=settings.room_s,
-            )
+        tenant, address = opener
+        of_tenant = sum(each[0] == tenant for each in self._openers.values())
+        of_address = sum(each[1] == address for each in self._openers.values())
+        bounds: tuple[tuple[int, int | None, str], ...] = (
+            (len(self.rooms), settings.rooms, "rooms"),
+            (of_tenant, tenant_most or None if tenant else None, "rooms of this tenant"),
+            (
+                of_address,
+                settings.rooms_per_client or None if address else None,
+                "rooms of this client",
+            ),
+        )
+        for count, most, whose in bounds:
+            if most is not None and count >= most:
+                raise RoomsFullError(
+                    f"{count} {whose} are open; the limit is {most} rooms",
+                    retry_after_s=settings.room_s,
+                )
 
     def _emptied(self, room: Room) -> None:
         loop = asyncio.get_running_loop()

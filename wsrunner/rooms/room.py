@@ -16,6 +16,7 @@ import msgspec
 
 from wsrunner.errors import (
     BadMessageError,
+    NoSuchRoomError,
     NotAllowedError,
     RateLimitedError,
     RoomsFullError,
@@ -34,6 +35,8 @@ COMPACT_AFTER = 200
 """Updates after which somebody is asked for one that stands for all."""
 COMPACT_SHARE = 4
 """Likewise after this part of what the document may take."""
+ANSWER_S = 10.0
+"""How long who is asked may take before another one is, where the document is full."""
 BURST_S = 5
 """So many seconds' worth of messages may come at once."""
 UNTOLD_MAX_BYTES = 1024 * KIB
@@ -62,11 +65,13 @@ class Seat:
 
     Attributes:
         person: Who it is.
+        watches_only: Whether their token lets them do nothing else, whatever the role.
     """
 
-    def __init__(self, room: Room, person: words.Person) -> None:
+    def __init__(self, room: Room, person: words.Person, *, watches_only: bool = False) -> None:
         self.room = room
         self.person = person
+        self.watches_only = watches_only
         self._untold: list[Event] = []
         self._untold_bytes = 0
         self._behind = True  # it has yet to be told all there is
@@ -88,6 +93,9 @@ class Seat:
         if self._behind:
             self._behind = self._changed = False
             due.append(self.room.joined(self))
+            asked = self.room.asked_of(self)
+            if asked is not None:  # it may have been dropped with what this stands for
+                due.append(asked)
         due += self._untold
         self._untold, self._untold_bytes = [], 0
         if self._changed:
@@ -120,7 +128,7 @@ class Seat:
         """Give it up. Idempotent."""
         self.room.left(self)
 
-    # What its client may send; none of these waits.
+    # What its client may send; none of these waits. NoSuchRoomError: it is not there any more.
 
     def update(self, data: bytes, replaces: int | None) -> None:
         """Change the document.
@@ -165,14 +173,20 @@ class Seat:
 
     def close(self) -> None:
         """End the room for everybody; raises NotAllowedError."""
+        self._check_there()
         self._check_role("own", "close it")
         self.room.close("closed")
 
     def _check_role(self, role: words.Granted | words.Role, what: str) -> None:
-        if self.person.role not in (role, "own"):
+        if self.watches_only or self.person.role not in (role, "own"):
             raise NotAllowedError(f"in room {self.room.id} only who may {role} can {what}")
 
+    def _check_there(self) -> None:
+        if self.room.seats.get(self.person.person) is not self:
+            raise NoSuchRoomError(f"this client has left room {self.room.id}", path="$.id")
+
     def _spend(self) -> None:
+        self._check_there()
         per_s = self.room.settings.room_messages_per_s
         now_s = asyncio.get_running_loop().time()
         earned = (now_s - self._allowed_at_s) * per_s
@@ -223,6 +237,11 @@ class Room:
         self._since_compact = 0
         self._since_compact_bytes = 0
         self._asked: tuple[str, int] | None = None
+        self._asked_at_s = 0.0
+
+    @property
+    def _limit_bytes(self) -> int:
+        return self.settings.room_kb * KIB
 
     @property
     def now(self) -> words.RoomNow:
@@ -241,7 +260,7 @@ class Room:
             awareness={person: _text(data) for person, data in self._awareness.items()},
         )
 
-    def sit(self, role: words.Role, name: str, once: str) -> Seat:
+    def sit(self, role: words.Role, name: str, once: str, *, watches_only: bool = False) -> Seat:
         """Let somebody in; who comes back under the same `once` is who they were.
 
         Raises:
@@ -254,7 +273,9 @@ class Room:
                 f"{len(self.seats)} people are in room {self.id}; the limit is "
                 f"{self.settings.room_people} people"
             )
-        if role == "work":
+        if watches_only:
+            role = "watch"
+        elif role == "work":
             role = self._newcomers
         taken = {seat.person.number for seat in self.seats.values()}
         number = next(number for number in range(len(taken) + 1) if number not in taken)
@@ -264,7 +285,9 @@ class Room:
             keep = "own" if role == "own" else kept.role if kept.role != "own" else role
             person = msgspec.structs.replace(person, role=keep, number=kept.number, hand=kept.hand)
             before.end("elsewhere")
-        seat = self.seats[id_] = Seat(self, person)
+        seat = self.seats[id_] = Seat(self, person, watches_only=watches_only)
+        if len(self._log) > COMPACT_AFTER:
+            self._ask_if_nobody_is()
         self._tell_change()
         return seat
 
@@ -288,7 +311,11 @@ class Room:
                 f"an update of {len(data)} bytes; the limit is {UPDATE_MAX_BYTES} bytes",
                 path="$.base64",
             )
-        self._check_fits(self._log_bytes, data)
+        try:
+            self._check_fits(self._log_bytes, data)
+        except TooLargeError:
+            self._ask_if_nobody_is()
+            raise
         self._seq += 1
         self._log.append((self._seq, data))
         self._log_bytes += len(data) + UPDATE_COST_BYTES
@@ -300,9 +327,8 @@ class Room:
             if each is not seat:
                 each.tell(told, len(data))
         seat.tell(words.Updated(room=self.id, seq=self._seq, person=person), 0)
-        share = self.settings.room_kb * KIB // COMPACT_SHARE
-        is_much = self._since_compact >= COMPACT_AFTER or self._since_compact_bytes >= share
-        if is_much:
+        share = self._limit_bytes // COMPACT_SHARE
+        if self._since_compact >= COMPACT_AFTER or self._since_compact_bytes >= share:
             self._ask_to_compact()
 
     def compact(self, seat: Seat, data: bytes, replaces: int) -> None:
@@ -320,7 +346,7 @@ class Room:
         self._since_compact_bytes = self._log_bytes - len(data) - UPDATE_COST_BYTES
 
     def _check_fits(self, held_bytes: int, data: bytes) -> None:
-        limit = self.settings.room_kb * KIB
+        limit = self._limit_bytes
         if held_bytes + len(data) + UPDATE_COST_BYTES > limit:
             raise TooLargeError(
                 f"the document of room {self.id} would take {held_bytes + len(data)} bytes; the "
@@ -328,9 +354,28 @@ class Room:
                 path="$.base64",
             )
 
+    def asked_of(self, seat: Seat) -> words.Compact | None:
+        """Return what somebody is asked for and has not answered yet."""
+        if self._asked is None or self._asked[0] != seat.person.person:
+            return None
+        return words.Compact(room=self.id, seq=self._asked[1])
+
+    def _ask_if_nobody_is(self) -> None:
+        """Ask, unless somebody has been asked and may answer yet."""
+        if self._asked is None or self._now_s() - self._asked_at_s > ANSWER_S:
+            self._ask_to_compact()
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
+
     def _ask_to_compact(self) -> None:
         """Ask somebody who works, an owner first, for an update that stands for all."""
-        able = [seat for seat in self.seats.values() if seat.person.role != "watch"]
+        able = [
+            seat
+            for seat in self.seats.values()
+            if seat.person.role != "watch" and not seat.watches_only
+        ]
         before = self._asked[0] if self._asked else ""
         chosen = min(
             able,
@@ -342,6 +387,7 @@ class Room:
         self._since_compact = self._since_compact_bytes = 0
         if chosen is not None:
             self._asked = (chosen.person.person, self._seq)
+            self._asked_at_s = self._now_s()
             chosen.tell(words.Compact(room=self.id, seq=self._seq), 0)
 
     def note_awareness(self, seat: Seat, data: bytes) -> None:

@@ -27,6 +27,8 @@ _STATUS = {
     "rate_limited": 429,
     "queue_full": 503,
     "kept_full": 503,
+    "no_such_room": 404,
+    "rooms_full": 503,
     "workspace_unfit": 409,
     "no_such_workspace": 404,
     "workspaces_full": 503,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from wsrunner import protocol
-from wsrunner.errors import BadMessageError
+from wsrunner.errors import BadMessageError, WsrunnerError
 from wsrunner.rooms.hall import Hall
 from wsrunner.rooms.room import Seat
 from wsrunner.runs.delivery import ReaderGoneError
@@ -23,6 +24,8 @@ from wsrunner.serving.access import is_loopback
 from wsrunner.serving.outlet import Outlet
 from wsrunner.words import rooms as words
 from wsrunner.words.base import Event
+
+log = logging.getLogger(__name__)
 
 
 class Occupant:
@@ -56,10 +59,10 @@ class Occupant:
         once = secrets.token_hex(16) if request.once is UNSET else request.once
         opened: words.Opened | None = None
         if isinstance(request, words.Join):
-            self._seat = hall.join(request.room, request.key, request.name, once)
+            self._seat = hall.join(principal, request.room, request.key, request.name, once)
         else:
-            opener = "" if is_loopback(principal.client) else principal.client
-            self._seat = hall.open(opener, request.name, once)
+            address = "" if is_loopback(principal.client) else principal.client
+            self._seat = hall.open(principal, address, request.name, once)
             keys = self._seat.room.keys
             opened = words.Opened(
                 room=self._seat.room.id, own=keys.own, work=keys.work, watch=keys.watch
@@ -108,6 +111,14 @@ class Occupant:
                             await self._say(event)
                             return
                         await self._say(event)
+            except ReaderGoneError:
+                raise
+            except Exception:
+                log.exception("telling a client of a room failed")
+                error = WsrunnerError("an error of the server; join again")
+                await self._outlet.send(
+                    protocol.encode(protocol.error_event(error, self.id)), text=True
+                )
             finally:
                 self._seat.leave()
                 self._on_over(self)
