@@ -150,6 +150,19 @@ def replicas(redis, start_server):
 
 
 @pytest.fixture
+def spaces(start_server):
+    """A server without warm containers, for this test alone: what is there is workspaces'."""
+    return start_server(warm_max=0)
+
+
+@pytest.fixture
+async def there(spaces):
+    """A socket to it."""
+    async with spaces.talk() as talk:
+        yield talk
+
+
+@pytest.fixture
 def start_with(start_server, monkeypatch, tmp_path):
     """A function that starts a server after assignments to what its modules hold."""
 

@@ -64,7 +64,15 @@ LAYERS = [
     {"runs.registry"},
     {"runs.run"},
     {"runs.host"},
-    {"runs.order", "runs.pool", "runs.input", "runs.output", "runs.announcer", "runs.files"},
+    {
+        "runs.order",
+        "runs.pool",
+        "runs.input",
+        "runs.output",
+        "runs.announcer",
+        "runs.files",
+        "runs.workspaces",
+    },
     {"runs.tasks", "runs.observers", "runs.verdict", "runs.stock"},
     {"runs.delivery", "runs.lines", "runs.memory"},
     {"runs"},
@@ -79,7 +87,7 @@ LAYERS = [
     {"languages", "java", "starters", "settings", "protocol", "address", "late"},
     {"words.rooms"},
     {"words"},
-    {"errors", "units", "names"},
+    {"errors", "units", "names", "bucket"},
 ]
 """From the top down: a module imports only from its own layer and those below. A module that is not
 named stands where its package does."""

@@ -2,8 +2,9 @@
 
 import pytest
 
+from wsrunner.bucket import FORGET_AT
 from wsrunner.errors import RateLimitedError
-from wsrunner.serving.rate import FORGET_AT, RateLimiter
+from wsrunner.serving.rate import RateLimiter
 
 
 class Clock:

@@ -31,19 +31,6 @@ def said(outcome):
     return next(event for event in outcome.events if event["type"] == "started").get("workspace")
 
 
-@pytest.fixture
-def spaces(start_server):
-    """A server without warm containers, for this test alone."""
-    return start_server(warm_max=0)
-
-
-@pytest.fixture
-async def there(spaces):
-    """A socket to it."""
-    async with spaces.talk() as talk:
-        yield talk
-
-
 # What stays, and what does not.
 
 

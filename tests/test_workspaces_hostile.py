@@ -87,19 +87,6 @@ def parents():
 """
 
 
-@pytest.fixture
-def spaces(start_server):
-    """A server without warm containers, for this test alone."""
-    return start_server(warm_max=0)
-
-
-@pytest.fixture
-async def there(spaces):
-    """A socket to it."""
-    async with spaces.talk() as talk:
-        yield talk
-
-
 async def run(talk, code, **fields):
     return await talk.run("python", code, workspace="w", **fields)
 

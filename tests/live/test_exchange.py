@@ -184,6 +184,17 @@ async def test_who_sends_stdin_faster_than_the_run_takes_it_fills_no_redis():
     driver.stdin(piece, None)
 
 
+def followed():
+    """Return a run of another replica, which hears nothing of what is written to it."""
+    return Followed(
+        Record("r", "drive", "view", 1.0),
+        *(1000, 10),
+        replica="me",
+        write=lambda _: None,
+        on_empty=lambda _: None,
+    )
+
+
 class Inputs:
     """A run of one replica that takes 1 MiB of stdin, and a `Followed` of it on another."""
 
@@ -277,13 +288,7 @@ async def test_a_driver_of_another_server_hears_when_its_run_has_judged():
 
 
 async def test_who_waits_for_judgement_of_a_run_that_ends_hears_of_that():
-    show = Followed(
-        Record("r", "drive", "view", 1.0),
-        *(1000, 10),
-        replica="me",
-        write=lambda _: None,
-        on_empty=lambda _: None,
-    )
+    show = followed()
     judging = asyncio.create_task(show.sit("drive").judged(PATIENCE_S))
     await settle()
     show.take("1-0", pack_lost())
@@ -359,13 +364,7 @@ async def test_stdin_of_one_lane_over_two_connections_is_all_taken():
 
 
 async def test_who_may_not_drive_a_run_of_another_server_hears_why():
-    show = Followed(
-        Record("r", "drive", "view", 1.0),
-        *(1000, 10),
-        replica="me",
-        write=lambda _: None,
-        on_empty=lambda _: None,
-    )
+    show = followed()
     driver = show.sit("drive")
     joining = asyncio.create_task(show.join(driver, PATIENCE_S))
     await settle()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from wsrunner.bucket import Bucket
 from wsrunner.errors import (
     BadMessageError,
     NoSuchRoomError,
@@ -78,8 +79,8 @@ class Seat:
         self._changed = False
         self._over: words.Left | None = None
         self._wake = asyncio.Event()
-        self._allowed = float(BURST_S * room.settings.room_messages_per_s)
-        self._allowed_at_s = asyncio.get_running_loop().time()
+        per_s = room.settings.room_messages_per_s
+        self._messages = Bucket(per_s, BURST_S * per_s, room.now_s())
 
     async def next(self) -> list[Event]:
         """Wait for what is to be told next; `Left` is the last. Cancelling is safe."""
@@ -187,17 +188,13 @@ class Seat:
 
     def _spend(self) -> None:
         self._check_there()
-        per_s = self.room.settings.room_messages_per_s
-        now_s = asyncio.get_running_loop().time()
-        earned = (now_s - self._allowed_at_s) * per_s
-        self._allowed = min(self._allowed + earned, float(BURST_S * per_s))
-        self._allowed_at_s = now_s
-        if self._allowed < 1:
+        now_s = self.room.now_s()
+        if not self._messages.take(now_s):
+            per_s = self.room.settings.room_messages_per_s
             raise RateLimitedError(
                 f"more messages to room {self.room.id} than {per_s} a second",
-                retry_after_s=(1 - self._allowed) / per_s,
+                retry_after_s=self._messages.wait_s(1, now_s),
             )
-        self._allowed -= 1
 
 
 class Room:
@@ -362,11 +359,12 @@ class Room:
 
     def _ask_if_nobody_is(self) -> None:
         """Ask, unless somebody has been asked and may answer yet."""
-        if self._asked is None or self._now_s() - self._asked_at_s > ANSWER_S:
+        if self._asked is None or self.now_s() - self._asked_at_s > ANSWER_S:
             self._ask_to_compact()
 
     @staticmethod
-    def _now_s() -> float:
+    def now_s() -> float:
+        """Return the present in monotonic seconds."""
         return asyncio.get_running_loop().time()
 
     def _ask_to_compact(self) -> None:
@@ -387,7 +385,7 @@ class Room:
         self._since_compact = self._since_compact_bytes = 0
         if chosen is not None:
             self._asked = (chosen.person.person, self._seq)
-            self._asked_at_s = self._now_s()
+            self._asked_at_s = self.now_s()
             chosen.tell(words.Compact(room=self.id, seq=self._seq), 0)
 
     def note_awareness(self, seat: Seat, data: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import Self
 from wsrunner.engines.base import Box, Container, Engine
 from wsrunner.errors import BusyError, ImageMissingError
 from wsrunner.runs.stock import Spare, Stock
+from wsrunner.runs.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +112,8 @@ class Pool:
         try:
             yield container
         finally:
-            # Shielded: a cancelled run must not leave its container, nor free its slot before.
-            ending = asyncio.ensure_future(container.destroy())
-            try:
-                await asyncio.shield(ending)
-            except asyncio.CancelledError:
-                await ending
-                raise
+            # A cancelled run must not leave its container, nor free its slot before.
+            await to_the_end(container.destroy())
 
     async def _start_cold(self, box: Box) -> Container:
         self._cold_starts += 1

@@ -1,4 +1,4 @@
-"""The small tasks of one run, which end with it.
+"""The small tasks of one run, which end with it, and what must not end before it is done.
 
 Owns them until they are done. A failed one is logged, never lost.
 """
@@ -13,6 +13,16 @@ from typing import Any
 from wsrunner.runs.delivery import ReaderGoneError
 
 log = logging.getLogger(__name__)
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Carry something out whole: who is cancelled meanwhile is so only when it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 class Tasks:

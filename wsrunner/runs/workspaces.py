@@ -24,6 +24,7 @@ from wsrunner.errors import (
     SpaceUnfitError,
 )
 from wsrunner.runs.job import Principal
+from wsrunner.runs.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -147,13 +148,7 @@ class Turn:
         try:
             yield container
         finally:
-            # Shielded, as it is for a container that is destroyed.
-            ending = asyncio.ensure_future(container.destroy())
-            try:
-                await asyncio.shield(ending)
-            except asyncio.CancelledError:
-                await ending
-                raise
+            await to_the_end(container.destroy())
 
 
 class Workspaces:

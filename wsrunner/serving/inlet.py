@@ -14,7 +14,7 @@ import asyncio
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
-from wsrunner.serving.rate import Bucket
+from wsrunner.bucket import Bucket
 from wsrunner.units import KIB
 
 SHARE_UNITS = 8

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from wsrunner.bucket import Buckets
 from wsrunner.serving.access import is_loopback
-from wsrunner.serving.rate import FORGET_AT, Bucket
 
 BURST_S = 5.0
 """For how many seconds' connections an address may be ahead of its rate."""
@@ -29,20 +29,12 @@ class Knocks:
         self._per_s = per_s
         self._burst = per_s * BURST_S
         self._clock = clock
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets = Buckets()
 
     def wait_s(self, address: str) -> float:
         """Count a connection; returns 0, or after how many seconds a further one is welcome."""
         if not self._per_s or is_loopback(address):
             return 0.0
         now = self._clock()
-        if len(self._buckets) >= FORGET_AT:
-            self._buckets = {
-                each: bucket
-                for each, bucket in self._buckets.items()
-                if bucket.wait_s(self._burst, now) > 0
-            }
-        bucket = self._buckets.get(address)
-        if bucket is None:
-            bucket = self._buckets[address] = Bucket(self._per_s, self._burst, now)
+        bucket = self._buckets.of(address, self._per_s, self._burst, now)
         return 0.0 if bucket.take(now) else bucket.wait_s(1, now)
