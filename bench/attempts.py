@@ -15,7 +15,7 @@ from collections.abc import Callable
 from wsrunner import protocol
 from wsrunner.engines.base import STDERR, STDOUT, BadReportError, Frame, Report
 from wsrunner.engines.dialogue.bootstrap import Reports
-from wsrunner.engines.docker.engine import _FrameReader
+from wsrunner.engines.docker.frames import FrameReader
 from wsrunner.errors import BadMessageError, WsrunnerError
 from wsrunner.live.journal import Cursor, Entry, Gap, Journal
 from wsrunner.live.letters import pack_entry, unpack_event
@@ -157,7 +157,7 @@ def attach(chance: random.Random) -> None:
     ]
     data = b"".join(bytes([s, 0, 0, 0]) + len(d).to_bytes(4, "big") + d for s, d in parts)
     spoilt = mutated(chance, data)
-    reader = _FrameReader(_Transport(), tty=False)
+    reader = FrameReader(_Transport(), tty=False)
     for piece in pieces(chance, spoilt):
         reader.feed_data(piece)
     got = reader._frames  # noqa: SLF001 - `read` would wait

@@ -35,7 +35,8 @@ import wsrunner
 from wsrunner import languages, settings
 from wsrunner.engines.base import STDERR, STDOUT, Box
 from wsrunner.engines.dialogue import bootstrap
-from wsrunner.engines.docker.engine import LABEL_INSTANCE, DockerEngine
+from wsrunner.engines.docker.config import LABEL_INSTANCE
+from wsrunner.engines.docker.engine import DockerEngine
 from wsrunner.protocol import RunRequest
 from wsrunner.runs.order import Order, make_order
 from wsrunner.serving.wire import job_of
@@ -667,7 +668,7 @@ class RawEngine:
             uid = random.choice(settings.UIDS)
             path = f"/containers/create?name={self._shape.container_name(uid)}"
             try:
-                return str(self.call("POST", path, self._shape.config(box, uid))["Id"])
+                return str(self.call("POST", path, self._shape.config.of_run(box, uid))["Id"])
             except RuntimeError as exc:
                 # Another container is this user's.
                 if ": 409 " not in str(exc):

@@ -94,8 +94,10 @@ named stands where its package does."""
 
 ADAPTERS = {
     "aiohttp": {
+        "engines.docker.asked",
         "engines.docker.engine",
         "engines.docker.images",
+        "engines.docker.session",
         "serving.doors.app",
         "serving.doors.asgi",
         "serving.doors.asking",
@@ -116,7 +118,12 @@ ADAPTERS = {
         "serving.doors.workspaces",
         "webhooks.sender",
     },
-    "aiodocker": {"engines.docker.engine", "engines.docker.images"},
+    "aiodocker": {
+        "engines.docker.asked",
+        "engines.docker.engine",
+        "engines.docker.images",
+        "engines.docker.session",
+    },
     "mcp": {"commands.mcp_tools", "serving.doors.mcp", "serving.doors.mcp_ground", "tools"},
     "jwt": {"serving.signed"},
     "redis": {"gates.asked", "gates.redis", "live.store"},

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine_proxy import EngineProxy
 from tests.serving import docker
-from wsrunner.engines.docker.engine import _FrameReader
+from wsrunner.engines.docker.frames import FrameReader
 
 LINES = 50
 LINE = "x" * 99
@@ -146,7 +146,7 @@ async def test_half_a_frame_that_comes_while_nobody_reads_holds_nothing_up():
             self.paused = False
 
     protocol = Protocol()
-    reader = _FrameReader(protocol, tty=False)
+    reader = FrameReader(protocol, tty=False)
     frame = b"\x01\0\0\0\0\0\0\x03abc"
     reader.feed_data(frame[:9])
     reading = asyncio.create_task(reader.read(None))

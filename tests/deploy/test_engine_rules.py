@@ -63,7 +63,7 @@ def answer(port, method, path, body=None):
 def config():
     """Return what a server asks a container to be."""
     box = Box(image="none", tty=False, memory_bytes=64 * MIB, pids=9, cpus=1, disk_bytes=MIB)
-    return DockerEngine(instance="rules", uids=UIDS).config(box, UIDS[0])
+    return DockerEngine(instance="rules", uids=UIDS).config.of_run(box, UIDS[0])
 
 
 async def test_a_server_has_all_it_needs(rule_port, start_server):

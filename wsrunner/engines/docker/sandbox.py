@@ -2,7 +2,7 @@
 
 Owns the system calls that containers may make and the files of /proc and /sys that they don't see.
 The list of system calls is ``seccomp.json``, in the format of Docker's own profiles: what is not
-named there is refused. Like all limits of the sandbox it ends up in `DockerEngine.config`.
+named there is refused. Like all limits of the sandbox it ends up in `config.Config`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from wsrunner.engines.base import (
 from wsrunner.engines.dialogue.bootstrap import Reports, new_mark
 from wsrunner.engines.dialogue.dialogue import END_ALL, READY, Dialogue, piece
 from wsrunner.engines.docker import usage
-from wsrunner.engines.docker.engine import READY_S, DockerContainerSession
+from wsrunner.engines.docker.session import READY_S, DockerContainerSession
 from wsrunner.errors import EngineUnavailableError, SpaceUnfitError
 
 log = logging.getLogger(__name__)
