@@ -27,7 +27,8 @@ import uvloop
 
 from bench import kit
 from wsrunner.gates.base import Ticket
-from wsrunner.gates.redis import RedisGate, _sha
+from wsrunner.gates.redis import RedisGate
+from wsrunner.gates.scripts import sha
 
 NAME = "gate"
 HELP = "the Redis gate in multiples of a PING: admission, hand-off, positions, memory"
@@ -126,7 +127,7 @@ async def nothing(client, times):
 
 async def slow_log(client, scripts):
     """Add what every script took on the server since the last call."""
-    names = {_sha(name).encode(): name for name in ("enter", "leave", "beat", "part")}
+    names = {sha(name).encode(): name for name in ("enter", "leave", "beat", "part")}
     for entry in await client.slowlog_get(20_000):
         words = entry["command"].split()
         name = names.get(words[1]) if words[0] == b"EVALSHA" else None
@@ -167,7 +168,7 @@ async def fill(gate, count, users):
     client = redis.Redis(connection_pool=gate._server._pool)
     run_id = (await client.info("server"))["run_id"]
     replica, link = f"filler{next(numbers)}", "link"
-    head = (_sha("join"), 1, gate._key, replica, link, run_id, "filler")
+    head = (sha("join"), 1, gate._key, replica, link, run_id, "filler")
     await client.evalsha(*head, 3600 * 10**6, 10**6, 0, 0, 0, 0)
     before = (await client.info("memory"))["used_memory"]
     for start in range(0, count, 1000):
@@ -175,9 +176,7 @@ async def fill(gate, count, users):
         for number in range(start, min(start + 1000, count)):
             ticket = f"bench-ticket-{number:012}"
             user = f"user-{number % users}" if users else ""
-            pipe.evalsha(
-                _sha("enter"), 1, gate._key, replica, link, ticket, "local", "", user, 0, 0
-            )
+            pipe.evalsha(sha("enter"), 1, gate._key, replica, link, ticket, "local", "", user, 0, 0)
         await pipe.execute()
     used = (await client.info("memory"))["used_memory"] - before
     await client.aclose()
@@ -189,12 +188,12 @@ async def rarities(client, gate, filler, behind, scripts):
     key, identity = gate._key, (gate._key, *gate._replica.identity)
     for number in range(500):
         ticket = f"bench-ticket-{behind - 1 - number:012}"
-        await client.evalsha(_sha("leave"), 1, key, *filler, ticket, 0, "local", "", "")
-        await client.evalsha(_sha("enter"), 1, *identity, f"late{number}", "local", "", "", 0, 0)
+        await client.evalsha(sha("leave"), 1, key, *filler, ticket, 0, "local", "", "")
+        await client.evalsha(sha("enter"), 1, *identity, f"late{number}", "local", "", "", 0, 0)
         await nothing(client, 2)
     await gate.resize(200)
     await slow_log(client, scripts)
-    await client.evalsha(_sha("part"), 1, key, *filler)
+    await client.evalsha(sha("part"), 1, key, *filler)
     for _ in range(300):
         await beat(gate)
         await nothing(client, 1)
@@ -337,12 +336,12 @@ async def rates(port, rounds):
         head = (1, gate._key, replica, link)
         for turn in range(rounds):
             names = ("local", "", "")
-            enter = ("EVALSHA", _sha("enter"), *head, f"e{turn}-__rand_int__", *names, 0, 0)
-            leave = ("EVALSHA", _sha("leave"), *head, f"l{turn}-__rand_int__", 0, "local", "", "")
+            enter = ("EVALSHA", sha("enter"), *head, f"e{turn}-__rand_int__", *names, 0, 0)
+            leave = ("EVALSHA", sha("leave"), *head, f"l{turn}-__rand_int__", 0, "local", "", "")
             pipe = client.pipeline(transaction=False)
             for number in range(HELD):
                 ticket = f"l{turn}-{number:012}"
-                pipe.evalsha(_sha("enter"), *head, ticket, "local", "", "", 0, 0)
+                pipe.evalsha(sha("enter"), *head, ticket, "local", "", "", 0, 0)
             await pipe.execute()
             # redis-benchmark picks tickets at random: of so many, few leave twice.
             found.append(

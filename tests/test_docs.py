@@ -126,7 +126,7 @@ ADAPTERS = {
     },
     "mcp": {"commands.mcp_tools", "serving.doors.mcp", "serving.doors.mcp_ground", "tools"},
     "jwt": {"serving.signed"},
-    "redis": {"gates.asked", "gates.redis", "live.store"},
+    "redis": {"gates.asked", "gates.operator", "gates.redis", "gates.wire", "live.store"},
     "websockets": {
         "serving.port",
         "serving.entrance",

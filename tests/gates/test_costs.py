@@ -6,7 +6,7 @@ Counted in commands, for time depends on the machine: at 2 to 6 µs each, 300 ta
 import pytest
 import redis
 
-from wsrunner.gates.redis import SCRIPTS, script
+from wsrunner.gates.scripts import SCRIPTS, script
 
 COMMANDS_MAX = 300
 TICKETS = 400

@@ -18,7 +18,8 @@ from wsrunner.errors import GateUnavailableError, SetupError
 from wsrunner.gates import open_gate
 from wsrunner.gates.base import Shares, Ticket
 from wsrunner.gates.memory import MemoryGate
-from wsrunner.gates.redis import SCRIPTS, RedisGate, script
+from wsrunner.gates.redis import RedisGate
+from wsrunner.gates.scripts import SCRIPTS, script
 from wsrunner.settings import Settings
 
 LEASE_S = 20.0

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from planted import BUGS, planter
 from turns import Rounds, refusal
 
-from wsrunner.gates.redis import SCRIPTS, script
+from wsrunner.gates.scripts import SCRIPTS, script
 
 LEASE_US = 15_000_000
 STEP_US = 2_000_000

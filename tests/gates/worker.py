@@ -23,6 +23,7 @@ import planted
 
 import wsrunner.gates.redis as redis_gate
 from wsrunner.errors import BusyError
+from wsrunner.gates import scripts
 from wsrunner.gates.base import Ticket
 from wsrunner.gates.replica import Replica
 
@@ -129,10 +130,10 @@ class Worker:
 
 
 def plant(bug):
-    sound = redis_gate.script
+    sound = scripts.script
     change = planted.planter(bug)
-    redis_gate.script = lambda name: change(sound(name))
-    redis_gate._sha.cache_clear()
+    scripts.script = redis_gate.script = lambda name: change(sound(name))
+    scripts.sha.cache_clear()
 
 
 if __name__ == "__main__":

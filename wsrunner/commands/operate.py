@@ -12,7 +12,7 @@ from wsrunner.commands import options
 from wsrunner.errors import SetupError
 
 if TYPE_CHECKING:
-    from wsrunner.gates.redis import Operator
+    from wsrunner.gates.operator import Operator
 
 
 @click.command("monitor")
@@ -95,7 +95,7 @@ def _operate(url: str | None, do: Callable[[Any], Coroutine[Any, Any, Any]]) -> 
     import asyncio
 
     from wsrunner.errors import GateUnavailableError
-    from wsrunner.gates.redis import Operator
+    from wsrunner.gates.operator import Operator
 
     async def operate() -> Any:
         async with Operator(url) as gate:

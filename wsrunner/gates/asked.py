@@ -15,8 +15,8 @@ from typing import Any
 
 from redis.exceptions import MovedError, RedisError
 
-from wsrunner.gates.redis import Server
 from wsrunner.gates.replica import unavailable
+from wsrunner.gates.wire import Server
 
 REPLY_S = 2.0
 
