@@ -18,6 +18,7 @@ from typing import Any
 
 from bench import kit
 from bench.kit import Figure
+from wsrunner.units import MIB
 
 NAME = "floods"
 HELP = "another client's answers beside ten floods of tiny messages, or of pings"
@@ -110,7 +111,7 @@ def _flood(port: int, frame: bytes, begun: Event, ended: Event) -> None:
             for key, events in selector.select(0.1):
                 at, client = key.data, key.fileobj
                 with contextlib.suppress(BlockingIOError):
-                    if events & selectors.EVENT_READ and not client.recv(kit.MIB):  # type: ignore[union-attr]
+                    if events & selectors.EVENT_READ and not client.recv(MIB):  # type: ignore[union-attr]
                         raise ConnectionError("the server closed a flood's socket")
                     if events & selectors.EVENT_WRITE:
                         sent = client.send(block[at[0] :])  # type: ignore[union-attr]

@@ -46,7 +46,7 @@ def test_what_goes_wrong_is_told_with_what_makes_it_again():
     ("name", "place", "planted"),
     [
         ("messages", "bench.attempts.protocol.decode", lambda data, max_bytes: data.decode()),
-        ("attach frames", "bench.attempts._FrameReader._append", lambda *_: None),
+        ("attach frames", "bench.attempts.FrameReader._append", lambda *_: None),
         ("bootstrap reports", "bench.attempts.Reports.feed", lambda *_: []),
         ("journal reads", "bench.attempts.Cursor.take", lambda cursor, most: cursor.skip(most)),
     ],
