@@ -85,7 +85,8 @@ LAYERS = [
     {"tenants"},
     {"tools"},
     {"languages", "java", "starters", "settings", "protocol", "address", "late"},
-    {"words.rooms"},
+    {"words.checks"},
+    {"words.events", "words.requests", "words.rooms", "words.content"},
     {"words"},
     {"errors", "units", "names", "bucket"},
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,6 +14,23 @@ Once = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{16,64}\Z")]
 """A client's own random name, which must not be guessed."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Columns = Annotated[int, Meta(ge=1, le=1000)]
+SPACE_NAME = r"^[A-Za-z0-9._-]{1,64}\Z"
+SpaceName = Annotated[str, Meta(pattern=SPACE_NAME)]
+Signal = Literal["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL"]
+Stage = Literal["queue", "build", "run"]
+Reason = Literal[
+    "exited",
+    "signaled",
+    "timeout",
+    "cpu_limit",
+    "out_of_memory",
+    "output_limit",
+    "cancelled",
+    "lease_lost",
+    "engine_lost",
+    "replica_lost",
+    "draining",
+]
 
 
 class Request(
