@@ -103,7 +103,7 @@ class Talk:
 
     def __init__(self, connection):
         self.connection = connection
-        self._heard = {}
+        self.heard = {}
 
     async def say(self, kind, /, **fields):
         """Send one message; fields that are None are left out."""
@@ -125,14 +125,14 @@ class Talk:
             message = await self.connection.recv()
         assert isinstance(message, str)
         event = json.loads(message)
-        self._heard.setdefault(event.get("id"), []).append(event)
+        self.heard.setdefault(event.get("id"), []).append(event)
         return event
 
     async def hear_error(self):
         """Return the next message, which must be an error, and forget it."""
         event = await self.hear()
         assert event["type"] == "error", event
-        self._heard[event.get("id")].remove(event)
+        self.heard[event.get("id")].remove(event)
         return event
 
     async def hear_error_of(self, id):  # noqa: A002
@@ -162,7 +162,7 @@ class Talk:
     async def _first(self, id, matches):  # noqa: A002
         at = 0
         while True:
-            events = self._heard.get(id, [])
+            events = self.heard.get(id, [])
             for event in events[at:]:
                 if matches(event):
                     return event
@@ -173,7 +173,7 @@ class Talk:
     async def hear_output(self, text, id=None, kind="stdout"):  # noqa: A002
         """Hear until the run's output holds this text; return all output so far."""
         while True:
-            events = self._heard.get(id, [])
+            events = self.heard.get(id, [])
             so_far = b"".join(payload(event) for event in events if event["type"] == kind)
             if text.encode() in so_far:
                 return so_far.decode(errors="replace")
@@ -184,9 +184,9 @@ class Talk:
     async def finish(self, id=None):  # noqa: A002
         """Hear until this run has ended; return its checked outcome."""
         while True:
-            events = self._heard.get(id, [])
+            events = self.heard.get(id, [])
             if events and events[-1]["type"] in {"exit", "error"}:
-                del self._heard[id]
+                del self.heard[id]
                 return Outcome(events).check()
             await self.hear()
 

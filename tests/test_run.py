@@ -123,11 +123,15 @@ async def test_a_ruby_program_that_handles_a_signal_ends_as_its_handler_says(tal
 # figures
 
 
+OWN_MS = 1.0
+"""What the bootstrap may use on another core while the program begins; 0.2 ms were seen."""
+
+
 async def test_the_wall_clock_never_runs_behind_the_cpu_clock_of_one_thread(talk):
     for number in range(30):
         code = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); done" if number % 2 else "exit 3"
         outcome = await talk.run("bash", code)
-        assert 0 < outcome.cpu_ms <= outcome.wall_ms
+        assert 0 < outcome.cpu_ms <= outcome.wall_ms + OWN_MS
 
 
 async def test_the_memory_of_a_compiler_is_not_told_as_its_program_s(talk, need):
@@ -209,7 +213,7 @@ async def test_stdin_after_its_end_is_refused_and_the_run_goes_on(talk):
     await talk.say("stdin", data="more")
     error = await talk.hear()
     assert (error["type"], error["code"]) == ("error", "no_such_run")
-    talk._heard[None].remove(error)
+    talk.heard[None].remove(error)
     await talk.say("cancel")
     assert (await talk.finish()).reason == "cancelled"
 
@@ -254,7 +258,7 @@ async def test_stdin_that_nobody_reads_is_too_large_and_nothing_of_it_is_taken(t
     while True:
         event = await talk.hear()
         if event["type"] == "error":
-            talk._heard[None].remove(event)
+            talk.heard[None].remove(event)
             assert (event["code"], event["path"]) == ("too_large", "$.data")
             assert "1048576 bytes" in event["message"]
             refused += 1

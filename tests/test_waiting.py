@@ -19,10 +19,10 @@ async def test_a_program_that_wants_input_is_told_once_each_time_behind_its_prom
         await talk.say("run", language="python", code=ASKS, tty=tty, waiting=True)
         for letter in "ab":
             await talk.hear_kind("waiting")
-            heard = [event for event in talk._heard[None] if event["type"] != "started"]
+            heard = [event for event in talk.heard[None] if event["type"] != "started"]
             assert heard[-1]["type"] == "waiting"
             assert heard[-2]["data"].endswith(f"{letter}? ")
-            talk._heard[None].remove(heard[-1])
+            talk.heard[None].remove(heard[-1])
             await talk.say("stdin", data="x\n")
         outcome = await talk.finish()
     assert outcome.code == 0
@@ -59,8 +59,8 @@ async def test_a_program_that_waits_for_something_else_is_not_told(server, what)
         )
         await talk.say("run", language="python", code=code, waiting=True)
         await talk.hear_kind("waiting")
-        kinds = [event["type"] for event in talk._heard[None]]
-        text = "".join(event.get("data", "") for event in talk._heard[None])
+        kinds = [event["type"] for event in talk.heard[None]]
+        text = "".join(event.get("data", "") for event in talk.heard[None])
         assert (text, kinds.count("waiting")) == ("begun\nasks\n", 1)
         await talk.say("eof")
         await talk.finish()
@@ -111,7 +111,7 @@ async def test_of_runs_in_one_workspace_those_are_told_that_ask(server):
             await talk.say("run", **fields, waiting=waiting)
             if waiting:
                 await talk.hear_kind("waiting")
-                talk._heard[None].pop()
+                talk.heard[None].pop()
             await talk.say("stdin", data="x\n")
             outcome = await talk.finish()
             assert (outcome.stdout, outcome.code) == ("? x\n", 0)

@@ -159,6 +159,8 @@ def decode(message: str | bytes, *, max_bytes: int) -> ClientMessage:
         check_run(decoded)
     elif isinstance(decoded, Stdin) and (decoded.data is UNSET) == (decoded.base64 is UNSET):
         raise BadMessageError("give exactly one of data and base64", path="$.data")
+    elif isinstance(decoded, Attach) and (decoded.key is UNSET) == (decoded.room is UNSET):
+        raise BadMessageError("give exactly one of key and room", path="$.key")
     return decoded
 
 
@@ -170,6 +172,8 @@ def decode_run(message: bytes, *, max_bytes: int) -> PostedRun:
     """
     request = decode_as(message, _run_decoder, max_bytes, POST_EXAMPLE)
     check_run(request)
+    if request.room is not UNSET:
+        raise BadMessageError("a room's runs are started over its people's sockets", path="$.room")
     return request
 
 

@@ -1,42 +1,15 @@
 """Rooms over real sockets: who is there, what they may do, and their document."""
 
-import base64
 from types import SimpleNamespace
 
 import pytest
 
+from tests.rooms.people import enter, hear_kind, opened_by, packed
 from wsrunner.errors import NoSuchRoomError, NotAllowedError, RoomsFullError, TooLargeError
 from wsrunner.rooms.hall import Hall
 from wsrunner.runs.job import Allowance, Principal
 from wsrunner.settings import Settings
 from wsrunner.words import rooms as words
-
-
-async def enter(talk, opened, role, name="", once=None):
-    await talk.say("join", room=opened["room"], key=opened[role], name=name, once=once)
-    heard = await talk.hear()
-    assert heard["type"] == "joined", heard
-    return heard
-
-
-async def opened_by(talk, name="Ada", **fields):
-    await talk.say("open", name=name, **fields)
-    opened = await talk.hear()
-    assert opened["type"] == "opened", opened
-    joined = await talk.hear()
-    assert joined["type"] == "joined", joined
-    return opened, joined
-
-
-def packed(data):
-    return base64.b64encode(data).decode()
-
-
-async def hear_kind(talk, kind, matches=lambda _: True):
-    while True:
-        event = await talk.hear()
-        if event["type"] == kind and matches(event):
-            return event
 
 
 async def test_two_people_see_each_other_and_what_each_changes(server):

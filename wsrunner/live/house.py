@@ -172,6 +172,13 @@ class House:
             raise no_such_run(run_id)
         return await self._sit(found, role, after, name)
 
+    async def sit(self, run_id: str, role: Role, *, after: int, name: str) -> Seat:
+        """Attach somebody of whom it is known what they may do; else see `attach`."""
+        found = await self._find(run_id)
+        if found is None:
+            raise NoSuchRunError(f"run {run_id!r} is not kept any more", path="$.run")
+        return await self._sit(found, role, after, name)
+
     async def _find(self, run_id: str) -> Kept | Record | None:
         """Return a run of this process, or what is known of one of another."""
         if run_id in self.kept or self._exchange is None:
@@ -314,6 +321,7 @@ class House:
         self._onces.pop(record.once, None)
         if self._exchange is not None:
             self._exchange.forget(kept)
+        kept.tell_followers(readable=False)
 
 
 def _leave(beginning: asyncio.Task[Seat | str]) -> None:

@@ -58,6 +58,8 @@ class Kept(Show):
     Attributes:
         run: The run; set when it has been started.
         lanes: Its stdin, by driver.
+        followers: Called when it is over, and once more when it can't be read any more; told
+            whether it can.
     """
 
     run: Run
@@ -75,6 +77,7 @@ class Kept(Show):
         self._on_news = on_news
         self._on_end = on_end
         self.lanes = Lanes()
+        self.followers: list[Callable[[bool], None]] = []
         self._drivers: set[Driver] = set()
         self._hold_bytes = min(HOLD_BYTES, journal_bytes // 2)
         self._hold_s = settings.slow_client_s * HOLD_SHARE
@@ -151,7 +154,13 @@ class Kept(Show):
             self._farewell.cancel()
             self._farewell = None
         self._ended_s = asyncio.get_running_loop().time()
+        self.tell_followers(readable=True)
         self._on_end(self)
+
+    def tell_followers(self, *, readable: bool) -> None:
+        """Let those know who follow how it ends."""
+        for follower in self.followers:
+            follower(readable)
 
     def left_s(self) -> float | None:
         """Return for how many seconds its journal stays; None while it goes on."""

@@ -103,6 +103,7 @@ class Seat:
         self._complaints: list[WsrunnerError] = []
         self._failure: WsrunnerError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._interrupted = False
         self._turn = 0
 
     @property
@@ -118,6 +119,8 @@ class Seat:
     async def next(self) -> list[Item]:
         """Return what comes next, at least one item; nothing once all has been told.
 
+        Nothing, too, and at once, where it is interrupted.
+
         Raises:
             WsrunnerError: The run can't be read here any more.
 
@@ -126,7 +129,7 @@ class Seat:
         while not (items := self._due()):
             if self._failure is not None:
                 raise self._failure
-            if self.show.journal.ended:
+            if self.show.journal.ended or self._interrupted:
                 return []
             self._waiter = asyncio.get_running_loop().create_future()
             self.show.waiting.add(self)
@@ -173,6 +176,11 @@ class Seat:
         """Let it look again."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def interrupt(self) -> None:
+        """Let who waits for what comes next wait no more."""
+        self._interrupted = True
+        self.wake()
 
     def complain(self, error: WsrunnerError) -> None:
         """Tell it what was wrong with something that it sent; of very much not of all."""

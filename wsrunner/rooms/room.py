@@ -23,6 +23,7 @@ from wsrunner.errors import (
     RoomsFullError,
     TooLargeError,
 )
+from wsrunner.rooms.runs import RoomRuns
 from wsrunner.settings import Settings
 from wsrunner.units import KIB
 from wsrunner.words import rooms as words
@@ -40,6 +41,8 @@ ANSWER_S = 10.0
 """How long who is asked may take before another one is, where the document is full."""
 BURST_S = 5
 """So many seconds' worth of messages may come at once."""
+TYPED_PER_S = 4
+"""How often the others are told that somebody types."""
 UNTOLD_MAX_BYTES = 1024 * KIB
 """What may wait for a seat; one that is further behind is told all there is instead."""
 
@@ -67,12 +70,14 @@ class Seat:
     Attributes:
         person: Who it is.
         watches_only: Whether their token lets them do nothing else, whatever the role.
+        listeners: Called when the role, or the seat itself, is another's or over.
     """
 
     def __init__(self, room: Room, person: words.Person, *, watches_only: bool = False) -> None:
         self.room = room
         self.person = person
         self.watches_only = watches_only
+        self.listeners: set[Callable[[], None]] = set()
         self._untold: list[Event] = []
         self._untold_bytes = 0
         self._behind = True  # it has yet to be told all there is
@@ -81,6 +86,17 @@ class Seat:
         self._wake = asyncio.Event()
         per_s = room.settings.room_messages_per_s
         self._messages = Bucket(per_s, BURST_S * per_s, room.now_s())
+        self._typed = Bucket(TYPED_PER_S, TYPED_PER_S, room.now_s())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its client is not in the room any more, or on another seat."""
+        return self.room.seats.get(self.person.person) is not self
+
+    @property
+    def works(self) -> bool:
+        """Whether its client may edit, run, and type into the room's runs."""
+        return not self.watches_only and self.person.role != "watch"
 
     async def next(self) -> list[Event]:
         """Wait for what is to be told next; `Left` is the last. Cancelling is safe."""
@@ -172,6 +188,16 @@ class Seat:
         self._check_role("own", "grant or take rights")
         self.room.grant(person, role)
 
+    def check_runs(self) -> None:
+        """Raise NotAllowedError if its client may not start runs in the room."""
+        self._check_there()
+        self._check_role("work", "run programs")
+
+    def typed(self, run_id: str) -> None:
+        """Let the others know that this person types into a run, now and then."""
+        if self._typed.take(self.room.now_s()):
+            self.room.note_typed(self, run_id)
+
     def close(self) -> None:
         """End the room for everybody; raises NotAllowedError."""
         self._check_there()
@@ -183,7 +209,7 @@ class Seat:
             raise NotAllowedError(f"in room {self.room.id} only who may {role} can {what}")
 
     def _check_there(self) -> None:
-        if self.room.seats.get(self.person.person) is not self:
+        if self.is_over:
             raise NoSuchRoomError(f"this client has left room {self.room.id}", path="$.id")
 
     def _spend(self) -> None:
@@ -209,6 +235,7 @@ class Room:
 
     Attributes:
         seats: Who is there, by person.
+        runs: What they run.
     """
 
     def __init__(
@@ -224,6 +251,7 @@ class Room:
         self.keys = keys
         self.settings = settings
         self.seats: dict[str, Seat] = {}
+        self.runs = RoomRuns()
         self._on_empty = on_empty
         self._on_close = on_close
         self._newcomers: words.Granted = "work"
@@ -244,7 +272,9 @@ class Room:
     def now(self) -> words.RoomNow:
         """What it is."""
         people = sorted((seat.person for seat in self.seats.values()), key=lambda each: each.number)
-        return words.RoomNow(room=self.id, people=people, newcomers=self._newcomers)
+        return words.RoomNow(
+            room=self.id, people=people, newcomers=self._newcomers, runs=self.runs.now
+        )
 
     def joined(self, seat: Seat) -> words.Joined:
         """Return all there is, for somebody who is there."""
@@ -283,6 +313,8 @@ class Room:
             person = msgspec.structs.replace(person, role=keep, number=kept.number, hand=kept.hand)
             before.end("elsewhere")
         seat = self.seats[id_] = Seat(self, person, watches_only=watches_only)
+        if before is not None:
+            _let_look(before)
         if len(self._log) > COMPACT_AFTER:
             self._ask_if_nobody_is()
         self._tell_change()
@@ -294,6 +326,7 @@ class Room:
         if self.seats.get(id_) is not seat:
             return
         del self.seats[id_]
+        _let_look(seat)
         self._awareness.pop(id_, None)
         if self._asked is not None and self._asked[0] == id_:
             self._ask_to_compact()
@@ -423,18 +456,48 @@ class Room:
         seat = self.seats.get(person)
         if seat is not None:
             seat.person = msgspec.structs.replace(seat.person, **fields)
+            _let_look(seat)
             self._tell_change()
+
+    def begin_run(self, seat: Seat, run_id: str, language: str) -> None:
+        """Tell of a run that somebody has started here."""
+        who = seat.person
+        self.runs.add(
+            words.RoomRun(run=run_id, person=who.person, name=who.name, language=language)
+        )
+        self._tell_change()
+
+    def end_run(self, run_id: str, *, readable: bool) -> None:
+        """Hear that a run is over, and whether what it printed can be read still."""
+        if readable:
+            self.runs.over(run_id)
+        else:
+            self.runs.forget(run_id)
+        self._tell_change()
+
+    def note_typed(self, seat: Seat, run_id: str) -> None:
+        """See `Seat.typed`."""
+        told = words.Typed(room=self.id, run=run_id, person=seat.person.person)
+        for each in self.seats.values():
+            if each is not seat:
+                each.tell(told, 0)
 
     def close(self, reason: str) -> None:
         """End it for everybody."""
         self._on_close(self)
-        for seat in self.seats.values():
+        seats, self.seats = self.seats, {}
+        for seat in seats.values():
             seat.end(reason)
-        self.seats = {}
+            _let_look(seat)
 
     def _tell_change(self) -> None:
         for seat in self.seats.values():
             seat.tell_change()
+
+
+def _let_look(seat: Seat) -> None:
+    for listener in list(seat.listeners):
+        listener()
 
 
 def _text(data: bytes) -> str:

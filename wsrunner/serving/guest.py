@@ -1,7 +1,8 @@
 """One client of one kept run, on one socket of the JSON protocol.
 
 Owns the task that tells the client, and what the client sent before its seat was there. The run
-does not end with it.
+does not end with it. Who is attached through a room has the seat that fits what they may do there,
+and changes it when that changes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ from collections.abc import Callable
 from msgspec import UNSET, UnsetType
 
 from wsrunner import protocol
-from wsrunner.errors import BadMessageError, TooLargeError, WsrunnerError
+from wsrunner.errors import (
+    BadMessageError,
+    NoSuchRunError,
+    NotAllowedError,
+    TooLargeError,
+    WsrunnerError,
+)
 from wsrunner.live.house import House
 from wsrunner.live.journal import Entry
-from wsrunner.live.show import Item, Seat
+from wsrunner.live.kept import Kept
+from wsrunner.live.show import Item, Role, Seat
 from wsrunner.protocol import Attach, RunRequest
+from wsrunner.rooms.room import Seat as Place
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Exit, Refused
 from wsrunner.runs.job import Principal
@@ -30,6 +39,8 @@ log = logging.getLogger(__name__)
 EARLY_MAX = 1000
 EARLY_MAX_BYTES = 2**20
 """What a client may send to a run before it has been found."""
+ROOM_KEEP_S = 60.0
+"""How long a room's run goes on while nobody there may type, if its request does not say."""
 
 
 class Guest:
@@ -39,6 +50,7 @@ class Guest:
         outlet: The client's socket.
         id: The client's name for the run.
         on_over: Called when nothing more is told: the client may use the id again.
+        place: The client's seat in the room that the run belongs to, if it belongs to one.
     """
 
     def __init__(
@@ -47,10 +59,13 @@ class Guest:
         id: str | UnsetType,  # noqa: A002
         *,
         on_over: Callable[[Guest], None],
+        place: Place | None = None,
     ) -> None:
         self.id = id
         self._outlet = outlet
         self._on_over = on_over
+        self._place = place
+        self._turned = False  # whether it may do something else in the room than its seat lets it
         self._seat: Seat | None = None
         self._early: list[protocol.ClientMessage] = []
         self._early_bytes = 0
@@ -61,6 +76,8 @@ class Guest:
 
     def begin(self, house: House, request: RunRequest | Attach, principal: Principal) -> None:
         """Start the run, or find it, and tell of it from then on."""
+        if self._place is not None:
+            self._place.listeners.add(self._look_again)
         self._task = asyncio.create_task(self._serve(house, request, principal))
 
     def leave(self) -> None:
@@ -74,17 +91,19 @@ class Guest:
         Raises:
             WsrunnerError: It can't be done; see `live.show.Seat`.
         """
+        if self._place is not None and not isinstance(message, protocol.Detach):
+            _check_may_type(self._place)
         if isinstance(message, protocol.Detach):
             # Who goes before hears first what there is to leave.
             self._going = True
             if self._greeted:
                 self.leave()
-        elif self._seat is None:
+        elif self._seat is None or self._turned:
             self._keep(message)
         elif self._greeted:
-            _pass_on(message, self._seat)
+            self._pass_on(message, self._seat)
         else:
-            _pass_on_early(message, self._seat)
+            self._pass_on_early(message, self._seat)
 
     def _keep(self, message: protocol.ClientMessage) -> None:
         """Keep a message, or none from now on: what comes behind one that is refused is, too."""
@@ -110,14 +129,11 @@ class Guest:
             if isinstance(request, Attach):
                 seat = await self._attach(house, request)
             else:
-                seat = await house.begin(
-                    wire.job_of(request),
-                    principal,
-                    keep_s=0.0 if request.keep_s is UNSET else request.keep_s,
-                    once=None if request.once is UNSET else request.once,
-                )
-                self._sit(seat)
-            await self._tell(seat, accept=isinstance(request, RunRequest))
+                seat = await self._start(house, request, principal)
+            await self._tell(seat)
+            while self._turned:
+                seat = await self._change_seat(house, seat)
+                await self._tell(seat)
         except ReaderGoneError:
             pass
         except WsrunnerError as exc:
@@ -132,15 +148,45 @@ class Guest:
         finally:
             if self._seat is not None:
                 self._seat.leave()
+            if self._place is not None:
+                self._place.listeners.discard(self._look_again)
             self._on_over(self)
 
-    async def _attach(self, house: House, request: Attach) -> Seat:
-        seat = await house.attach(
-            request.run,
-            request.key,
-            after=request.after,
-            name="" if request.once is UNSET else request.once,
+    async def _start(self, house: House, request: RunRequest, principal: Principal) -> Seat:
+        keep_s = 0.0 if request.keep_s is UNSET else request.keep_s
+        place, began = self._place, None
+        if place is not None:
+            place.check_runs()
+            if request.keep_s is UNSET:
+                keep_s = min(ROOM_KEEP_S, place.room.settings.keep_s)
+
+            def began(kept: Kept) -> None:
+                run_id, room = kept.record.run_id, place.room
+                room.begin_run(place, run_id, request.language)
+                kept.followers.append(lambda readable: room.end_run(run_id, readable=readable))
+
+        seat = await house.begin(
+            wire.job_of(request),
+            principal,
+            keep_s=keep_s,
+            once=None if request.once is UNSET else request.once,
+            began=began,
         )
+        self._sit(seat)
+        return seat
+
+    async def _attach(self, house: House, request: Attach) -> Seat:
+        name = "" if request.once is UNSET else request.once
+        if self._place is None:
+            assert request.key is not UNSET
+            seat = await house.attach(request.run, request.key, after=request.after, name=name)
+        else:
+            if request.run not in self._place.room.runs:
+                raise NoSuchRunError(
+                    f"room {self._place.room.id} has no run {request.run!r}", path="$.run"
+                )
+            role = _role_in(self._place)
+            seat = await house.sit(request.run, role, after=request.after, name=name)
         self._sit(seat)
         await self._say(
             protocol.Attached(
@@ -156,25 +202,69 @@ class Guest:
         self._greeted = True
         return seat
 
+    def _pass_on(self, message: protocol.ClientMessage, seat: Seat) -> None:
+        _pass_on(message, seat)
+        if self._place is not None and isinstance(message, protocol.Stdin):
+            self._place.typed(seat.show.record.run_id)
+
+    def _pass_on_early(self, message: protocol.ClientMessage, seat: Seat) -> None:
+        """Pass a message on; what is wrong with it is told when the client has heard of its run."""
+        try:
+            self._pass_on(message, seat)
+        except WsrunnerError as exc:
+            seat.complain(exc)
+
     def _sit(self, seat: Seat) -> None:
         """Take a seat, and pass on what the client sent before."""
         self._seat = seat
         early, self._early = self._early, []
         for message in early:
-            _pass_on_early(message, seat)
+            self._pass_on_early(message, seat)
         if self._early_refused is not None:
             seat.complain(self._early_refused)
+            self._early_refused = None
+        self._early_bytes = 0
+        self._look_again()
 
-    async def _tell(self, seat: Seat, *, accept: bool) -> None:
+    async def _change_seat(self, house: House, seat: Seat) -> Seat:
+        """Sit on the seat that fits what the client may do by now, and go on where it was."""
+        assert self._place is not None
+        run_id, role = seat.show.record.run_id, _role_in(self._place)
+        try:
+            changed = await house.sit(run_id, role, after=seat.seq, name=seat.name)
+        finally:
+            seat.leave()
+        self._turned = False
+        self._sit(changed)
+        return changed
+
+    def _look_again(self) -> None:
+        """See whether the client is in the room still, and may do there what its seat lets it."""
+        place, seat = self._place, self._seat
+        if place is None:
+            return
+        if place.is_over:
+            self._going = True
+            if self._greeted:
+                self.leave()
+        elif seat is not None and seat.role != _role_in(place):
+            self._turned = True
+            seat.interrupt()
+
+    async def _tell(self, seat: Seat) -> None:
+        """Tell all there is, up to the run's end, or until the client goes or its seat changes."""
         complaints: list[Item] = []
-        while not (self._going and self._greeted) and (items := await seat.next()):
-            if accept:
+        while (
+            not self._turned
+            and not (self._going and self._greeted)
+            and (items := await seat.next())
+        ):
+            if not self._greeted:
                 # What is wrong with its early stdin says nothing of whether there is a run.
                 complaints += [item for item in items if isinstance(item, WsrunnerError)]
                 items = [item for item in items if not isinstance(item, WsrunnerError)]
                 if items and not _is_refusal(items[0]):
                     await self._accept(seat)
-                    accept = False
                     items = complaints + items
             for item in items:
                 if _is_end(item):
@@ -182,7 +272,10 @@ class Guest:
                     self._on_over(self)
                 await self._outlet.send(self._words(item, seat), text=True)
                 if _is_end(item):
+                    self._turned = False
                     return
+        if self._turned:
+            return
         self._on_over(self)
         await self._say(self._detached())
 
@@ -226,12 +319,13 @@ def _is_end(item: Item) -> bool:
     return isinstance(item, Entry) and isinstance(item.event, Exit | Refused)
 
 
-def _pass_on_early(message: protocol.ClientMessage, seat: Seat) -> None:
-    """Pass a message on; what is wrong with it is told when the client has heard of its run."""
-    try:
-        _pass_on(message, seat)
-    except WsrunnerError as exc:
-        seat.complain(exc)
+def _role_in(place: Place) -> Role:
+    return "drive" if place.works else "view"
+
+
+def _check_may_type(place: Place) -> None:
+    if not place.works:
+        raise NotAllowedError(f"in room {place.room.id} this client may only watch")
 
 
 def _pass_on(message: protocol.ClientMessage, seat: Seat) -> None:

@@ -10,12 +10,18 @@ and leaving `converse` ends its runs.
 
 from __future__ import annotations
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
-from wsrunner.errors import BadMessageError, IdBusyError, NoSuchRunError, WsrunnerError
+from wsrunner.errors import (
+    BadMessageError,
+    IdBusyError,
+    NoSuchRoomError,
+    NoSuchRunError,
+    WsrunnerError,
+)
 from wsrunner.live.house import House
 from wsrunner.protocol import (
     Attach,
@@ -29,6 +35,7 @@ from wsrunner.protocol import (
     Stdin,
 )
 from wsrunner.rooms.hall import Hall
+from wsrunner.rooms.room import Seat as Place
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal
@@ -138,13 +145,14 @@ class JsonSession:
 
     def _start(self, request: RunRequest | Attach) -> None:
         try:
+            place = self._place_in(request.room)
             self._check_room(request)
         except WsrunnerError as exc:
             if isinstance(request, RunRequest):
                 self._registry.host.tell_refused(exc)
             raise
         if isinstance(request, Attach) or request.is_kept:
-            guest = Guest(self._outlet, request.id, on_over=self.forget)
+            guest = Guest(self._outlet, request.id, on_over=self.forget, place=place)
             self._runs[request.id] = guest
             guest.begin(self._house, request, self._principal)
             return
@@ -152,6 +160,15 @@ class JsonSession:
         reader.run = self._registry.start(wire.job_of(request), self._principal, reader)
         self._runs[request.id] = reader
         self._started.add(reader.run)
+
+    def _place_in(self, room_id: str | UnsetType) -> Place | None:
+        """Return this client's seat in a room; None where no room is meant."""
+        if room_id is UNSET:
+            return None
+        for reader in self._runs.values():
+            if isinstance(reader, Occupant) and reader.seat.room.id == room_id:
+                return reader.seat
+        raise NoSuchRoomError(f"this socket is not in a room {room_id!r}", path="$.room")
 
     def _check_room(self, request: RunRequest | Attach | words.Open | words.Join) -> None:
         """Refuse a run that this socket, or its client, has no room for.

@@ -35,7 +35,12 @@ class Occupant:
         outlet: The client's socket.
         id: The client's name for the room.
         on_over: Called when nothing more is told: the client may use the id again.
+
+    Attributes:
+        seat: Its place in the room; set by `begin`.
     """
+
+    seat: Seat
 
     def __init__(
         self,
@@ -47,7 +52,6 @@ class Occupant:
         self.id = id
         self._outlet = outlet
         self._on_over = on_over
-        self._seat: Seat
         self._task: asyncio.Task[None]
 
     def begin(self, hall: Hall, request: words.Open | words.Join, principal: Principal) -> None:
@@ -59,20 +63,20 @@ class Occupant:
         once = secrets.token_hex(16) if request.once is UNSET else request.once
         opened: words.Opened | None = None
         if isinstance(request, words.Join):
-            self._seat = hall.join(principal, request.room, request.key, request.name, once)
+            self.seat = hall.join(principal, request.room, request.key, request.name, once)
         else:
             address = "" if is_loopback(principal.client) else principal.client
-            self._seat = hall.open(principal, address, request.name, once)
-            keys = self._seat.room.keys
+            self.seat = hall.open(principal, address, request.name, once)
+            keys = self.seat.room.keys
             opened = words.Opened(
-                room=self._seat.room.id, own=keys.own, work=keys.work, watch=keys.watch
+                room=self.seat.room.id, own=keys.own, work=keys.work, watch=keys.watch
             )
         self._task = asyncio.create_task(self._tell(opened))
 
     def leave(self) -> None:
         """Go: the socket has."""
         self._task.cancel()
-        self._seat.leave()
+        self.seat.leave()
 
     def take(self, message: protocol.ClientMessage) -> None:
         """Pass on what the client sends; never waits.
@@ -80,7 +84,7 @@ class Occupant:
         Raises:
             WsrunnerError: It can't be done; see `rooms.room.Seat`.
         """
-        seat = self._seat
+        seat = self.seat
         match message:
             case words.Update(base64=encoded, replaces=replaces):
                 data = protocol.content_bytes(UNSET, encoded, "$")
@@ -105,7 +109,7 @@ class Occupant:
                 if opened is not None:
                     await self._say(opened)
                 while True:
-                    for event in await self._seat.next():
+                    for event in await self.seat.next():
                         if isinstance(event, words.Left):
                             self._on_over(self)
                             await self._say(event)
@@ -120,7 +124,7 @@ class Occupant:
                     protocol.encode(protocol.error_event(error, self.id)), text=True
                 )
             finally:
-                self._seat.leave()
+                self.seat.leave()
                 self._on_over(self)
 
     async def _say(self, event: Event) -> None:

@@ -62,6 +62,7 @@ class RunRequest(Request, tag="run", kw_only=True, frozen=True):
             slash, ``out/`` for all in a folder.
         workspace: Name of a container that is kept between runs: files stay, processes don't.
         waiting: Whether to tell, by `Waiting`, when the program wants input.
+        room: The server's id of a room that this socket is in: all who are there may attach.
     """
 
     language: str
@@ -80,11 +81,12 @@ class RunRequest(Request, tag="run", kw_only=True, frozen=True):
     once: Once | UnsetType = UNSET
     workspace: SpaceName | UnsetType = UNSET
     waiting: bool = False
+    room: ServerRunId | UnsetType = UNSET
 
     @property
     def is_kept(self) -> bool:
         """Whether it is to outlive its socket, or to be shared."""
-        return self.keep_s is not UNSET or self.once is not UNSET
+        return any(field is not UNSET for field in (self.keep_s, self.once, self.room))
 
 
 class Callback(Request, kw_only=True, frozen=True):
@@ -121,6 +123,8 @@ class Attach(Request, tag="attach", kw_only=True, frozen=True):
         id: The client's own name for it on this socket.
         run: Which.
         key: One of its keys; says whether to drive or to view.
+        room: In its place, the server's id of a room that this socket is in and that the run was
+            started in: what its client may do there says whether to drive or to view.
         after: `seq` of the last message that the client has.
         once: The client's own random name for its driving: under the same name, on whatever
             socket, its stdin goes on where it was. That of a `run` is its `once`.
@@ -128,7 +132,8 @@ class Attach(Request, tag="attach", kw_only=True, frozen=True):
 
     id: RunId | UnsetType = UNSET
     run: ServerRunId
-    key: Key
+    key: Key | UnsetType = UNSET
+    room: ServerRunId | UnsetType = UNSET
     after: Count = 0
     once: Once | UnsetType = UNSET
 

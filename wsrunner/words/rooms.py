@@ -115,6 +115,24 @@ class Person(msgspec.Struct, kw_only=True, frozen=True):
     hand: bool = False
 
 
+class RoomRun(msgspec.Struct, kw_only=True, frozen=True):
+    """A run that was started in a room; who is there may attach to it.
+
+    Attributes:
+        run: The server's name for it.
+        person: Who started it.
+        name: What they were called then.
+        language: In what.
+        over: Whether it has ended.
+    """
+
+    run: str
+    person: str
+    name: str
+    language: str
+    over: bool = False
+
+
 class Opened(Event, tag="opened", kw_only=True, frozen=True):
     """A room is there. Its three keys let others own it, work in it and watch: secrets."""
 
@@ -130,11 +148,13 @@ class RoomNow(Event, tag="room", kw_only=True, frozen=True):
     Attributes:
         people: Who is there, in the order of their numbers.
         newcomers: What a key to work makes of those who come.
+        runs: What was run in it and can be read, the newest last.
     """
 
     room: str
     people: list[Person]
     newcomers: Granted
+    runs: list[RoomRun] = []  # noqa: RUF012
 
 
 class Joined(Event, tag="joined", kw_only=True, frozen=True):
@@ -173,6 +193,14 @@ class Aware(Event, tag="awareness", kw_only=True, frozen=True):
     base64: str
 
 
+class Typed(Event, tag="typed", kw_only=True, frozen=True):
+    """Somebody types into a run of the room; what is not told."""
+
+    room: str
+    run: str
+    person: str
+
+
 class Compact(Event, tag="compact", kw_only=True, frozen=True):
     """Please send the whole document as one update that `replaces` this `seq`."""
 
@@ -191,4 +219,4 @@ class Left(Event, tag="left", kw_only=True, frozen=True):
     reason: str
 
 
-RoomTold = Opened | Joined | RoomNow | Updated | Aware | Compact | Left
+RoomTold = Opened | Joined | RoomNow | Updated | Aware | Typed | Compact | Left
