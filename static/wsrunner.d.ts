@@ -40,6 +40,8 @@ interface RequestBase {
   keep_s?: number;
   /** A random name of your own for this request, chosen if left out: it never runs twice. */
   once?: string;
+  /** A room that this connection is in: all who are there may attach. See `Room.run`. */
+  room?: string;
   /** Patterns of the files that are to come back: `*.png`, or `out/` for all in a folder. */
   outputs?: string[];
   /** Be told by `on("waiting")` when the program waits for input. */
@@ -209,7 +211,11 @@ export class Connection {
   set token(token: string | undefined);
   run(request: Request): Run;
   /** Attach to a kept run with one of its keys, which says whether to drive or to watch. */
-  attach(place: { run: string; key: string; after?: number; once?: string }): Run;
+  attach(place: ({ run: string; key: string } | { run: string; room: string }) & { after?: number; once?: string }): Run;
+  /** Open a room, and be its owner. `once`, a random name of your own, makes you the same person later. */
+  open(who?: { name?: string; once?: string }): Room;
+  /** Come into a room; the key says as what. */
+  join(place: { room: string; key: string; name?: string; once?: string }): Room;
   /** End a workspace: now, or with the run that goes on in it. Rejected where there is none. */
   forget(workspace: string): Promise<void>;
   reconnect(): void;
@@ -217,6 +223,102 @@ export class Connection {
   /** The same as `close`, for `using`. */
   [Symbol.dispose](): void;
   on(type: "state", listener: (state: ConnectionState) => void): () => void;
+  on(type: "error", listener: (error: WsrunnerError) => void): () => void;
+}
+
+/** What somebody may do in a room: own it, work in it, or watch. */
+export type Role = "own" | "work" | "watch";
+
+export interface Person {
+  /** The server's name for them. */
+  person: string;
+  name: string;
+  role: Role;
+  /** From 0, unlike that of anybody else there: for a colour. */
+  number: number;
+  /** Whether they have raised it. */
+  hand: boolean;
+}
+
+export interface RoomRun {
+  run: string;
+  /** Who started it. */
+  person: string;
+  name: string;
+  language: string;
+  /** Whether it has ended. */
+  over: boolean;
+}
+
+/** What opens a room, by what it makes of who comes. Secrets. */
+export interface RoomKeys {
+  own: string;
+  work: string;
+  watch: string;
+}
+
+export interface RoomNow {
+  people: Person[];
+  newcomers: "work" | "watch";
+  runs?: RoomRun[];
+}
+
+/** A document as it is when this client comes in: updates to be applied in order, each by itself. */
+export interface RoomDocument {
+  seq: number;
+  updates: Uint8Array[];
+  awareness: Uint8Array[];
+}
+
+/** A change of the document; `bytes` is null where it is this client's own that has come. */
+export interface RoomUpdate {
+  seq: number;
+  person: string;
+  bytes: Uint8Array | null;
+}
+
+/** People, the document that they keep together, and their runs. Comes back by itself after a lost connection. */
+export class Room {
+  private constructor();
+  readonly id: string;
+  /** The server's name for it; empty until it is known. */
+  readonly room: string;
+  /** For who has opened it. */
+  readonly keys: RoomKeys | null;
+  /** Which of the people this client is. */
+  readonly you: string;
+  readonly people: Person[];
+  /** What was run here and can be read, the newest last. */
+  readonly runs: RoomRun[];
+  readonly newcomers: Role;
+  readonly me: Person | undefined;
+  /** Whether this client may edit, run, and type into the room's runs. */
+  readonly works: boolean;
+  readonly over: boolean;
+  /** What `Connection.join` takes to be the same person here later. */
+  readonly place: { room: string; key: string; once: string };
+  /** Settles when this client is in the room; rejects with a WsrunnerError. */
+  readonly entered: Promise<Room>;
+  update(bytes: Uint8Array, options?: { replaces?: number }): void;
+  awareness(bytes: Uint8Array): void;
+  hand(up?: boolean): void;
+  /** The owner's; without `person` for all who do not own the room. */
+  grant(role: "work" | "watch", person?: string): void;
+  run(request: Request): Run;
+  attach(run: string, options?: { after?: number; once?: string }): Run;
+  leave(): void;
+  /** The owner's: ends it for everybody. */
+  close(): void;
+  /** The document, whole: at first, and again where this client fell behind or comes back. */
+  on(type: "joined", listener: (document: RoomDocument) => void): () => void;
+  on(type: "room", listener: (room: Room) => void): () => void;
+  on(type: "update", listener: (update: RoomUpdate) => void): () => void;
+  on(type: "awareness", listener: (told: { person: string; bytes: Uint8Array }) => void): () => void;
+  /** Somebody types into a run. */
+  on(type: "typed", listener: (told: { run: string; person: string }) => void): () => void;
+  /** Please send the whole document as one update that `replaces` this `seq`. */
+  on(type: "compact", listener: (asked: { seq: number }) => void): () => void;
+  on(type: "left", listener: (reason: string) => void): () => void;
   on(type: "error", listener: (error: WsrunnerError) => void): () => void;
 }
 

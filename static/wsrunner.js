@@ -6,10 +6,11 @@
  * docs/protocol.md; how to use this is in docs/javascript.md, the types are in wsrunner.d.ts.
  *
  *     Connection ── one socket, opened again with backoff when it is lost
- *     └─ Run ────── one program: its output, its stdin, its exit
- *        └─ Keeping ── of a kept run: what it takes to come back to it
+ *     ├─ Run ────── one program: its output, its stdin, its exit
+ *     │  └─ Keeping ── of a kept run: what it takes to come back to it
+ *     └─ Room ───── people, the document that they keep together, and their runs
  *
- * @import { Attached, Chunk, ConnectOptions, ConnectionState, Exit, Keys, LeftOut, Line, Queued, Request, RunFile, Signal, StreamName } from "./wsrunner.d.ts"
+ * @import { Attached, Chunk, ConnectOptions, ConnectionState, Exit, Keys, LeftOut, Line, Person, Queued, Request, Role, RoomKeys, RoomNow, RoomRun, RunFile, Signal, StreamName } from "./wsrunner.d.ts"
  */
 
 const SUBPROTOCOL = "wsrunner.v1";
@@ -53,7 +54,7 @@ const CONTROL_PATH = /^\$\.(?:data|base64|at|signal|columns|rows)$/;
 
 /**
  * What a run may do with its connection.
- * @typedef {{send: (message: object) => void, withdraw: (run: Run) => void}} Link
+ * @typedef {{send: (message: object) => void, withdraw: (run: Run | Room) => void}} Link
  * @typedef {{code: number, reason: string}} Closing How a socket ended.
  * @typedef {{code: string, message: string, path?: string, retry_after_s?: number}} WireError
  * @typedef {{promise: Promise<void>, resolve: () => void}} Deferred
@@ -146,9 +147,9 @@ export class Connection extends Emitter {
   /** @type {ConnectionState["state"]} */
   #state = "closed";
   #nextId = 1;
-  /** Runs the server knows of, by id. @type {Map<string, Run>} */
+  /** Runs and rooms the server knows of, by id; a room before its runs. @type {Map<string, Run | Room>} */
   #live = new Map();
-  /** Runs that wait for a socket. @type {Set<Run>} */
+  /** Those that wait for a socket. @type {Set<Run | Room>} */
   #waiting = new Set();
   /** Who waits to hear that a workspace is forgotten, by id: called with the error, if there is one. @type {Map<string, (error?: WsrunnerError) => void>} */
   #forgetting = new Map();
@@ -192,7 +193,7 @@ export class Connection extends Emitter {
    * @returns {Run} At once; its `exit` says what became of it.
    */
   run(request) {
-    if (request.keep_s === undefined && request.once === undefined) {
+    if (request.keep_s === undefined && request.once === undefined && request.room === undefined) {
       return this.#begin({ ...request, type: "run" }, null);
     }
     const { once = randomName() } = request;
@@ -200,15 +201,36 @@ export class Connection extends Emitter {
   }
 
   /**
-   * Attach to a kept run, to drive it or to watch it: the key says which.
+   * Attach to a kept run, to drive it or to watch it: the key says which, or, in its place, what
+   * this client may do in the room that the run belongs to.
    *
-   * @param {{run: string, key: string, after?: number, once?: string}} place
+   * @param {{run: string, key?: string, room?: string, after?: number, once?: string}} place
    * @returns {Run} At once; its `exit` says what became of it.
    */
-  attach({ run, key, after = 0, once = randomName() }) {
+  attach({ run, key, room, after = 0, once = randomName() }) {
     const keeping = new Keeping(once);
-    Object.assign(keeping, { run, key, seq: after });
+    Object.assign(keeping, { run, key, room, seq: after });
     return this.#begin(null, keeping);
+  }
+
+  /**
+   * Open a room, and be its owner.
+   *
+   * @param {{name?: string, once?: string}} [who] What the others call this person; `once` makes it the same one later.
+   * @returns {Room} At once; its `entered` says whether it is there.
+   */
+  open({ name = "", once = randomName() } = {}) {
+    return this.#enter(new Room(`r${this.#nextId++}`, { type: "open", name, once }, this, this.#link));
+  }
+
+  /**
+   * Come into a room; the key says as what.
+   *
+   * @param {{room: string, key: string, name?: string, once?: string}} place See `open`.
+   * @returns {Room} At once; its `entered` says whether it could be.
+   */
+  join({ room, key, name = "", once = randomName() }) {
+    return this.#enter(new Room(`r${this.#nextId++}`, { type: "join", room, key, name, once }, this, this.#link));
   }
 
   /**
@@ -231,13 +253,20 @@ export class Connection extends Emitter {
    * @param {Keeping | null} keeping
    */
   #begin(request, keeping) {
-    const run = new Run(`r${this.#nextId++}`, request, this.#link, keeping);
-    if (this.#state === "open") this.#start(run);
+    return this.#enter(new Run(`r${this.#nextId++}`, request, this.#link, keeping));
+  }
+
+  /**
+   * @template {Run | Room} T
+   * @param {T} entry
+   */
+  #enter(entry) {
+    if (this.#state === "open") this.#start(entry);
     else {
-      this.#waiting.add(run);
+      this.#waiting.add(entry);
       if (this.#state === "closed") this.#open();
     }
-    return run;
+    return entry;
   }
 
   /** Try now, if the connection waits to be tried again or was closed. */
@@ -358,7 +387,7 @@ export class Connection extends Emitter {
     this._emit("state", { state, ...more });
   }
 
-  /** @param {Run} run */
+  /** @param {Run | Room} run */
   #start(run) {
     this.#live.set(run.id, run);
     run._start();
@@ -394,6 +423,8 @@ class Keeping {
   run = null;
   /** @type {string | null} */
   key = null;
+  /** In the key's place: the room that says what this client may do. @type {string | undefined} */
+  room = undefined;
   seq = 0;
   /** Whether the run hears what is sent to it now. */
   open = false;
@@ -714,10 +745,11 @@ export class Run extends Emitter {
   _start() {
     this.#sent = true;
     this.#greetings += 1;
-    const { run, key, seq, once } = this.#keeping ?? {};
+    const { run, key, room, seq, once } = this.#keeping ?? {};
     // A request that was not accepted is made once more: the same `once` never runs twice.
     this.#link.send(
-      run ? { type: "attach", id: this.id, run, key, after: seq, once } : { ...this.#request, id: this.id },
+      run ? { type: "attach", id: this.id, run, ...(room ? { room } : { key }), after: seq, once }
+        : { ...this.#request, id: this.id },
     );
     for (const message of this.#early) this.#link.send(message);
     this.#early = [];
@@ -809,7 +841,7 @@ export class Run extends Emitter {
   #goOnHere(keeping, message) {
     if (message.type === "accepted") {
       this.keys = { run: message.run, drive: message.drive, view: message.view };
-      Object.assign(keeping, { run: message.run, key: message.drive });
+      Object.assign(keeping, { run: message.run, key: message.drive, room: this.#request?.room });
     } else {
       this.attached = message;
       this.stage = message.stage === "queue" ? null : message.stage;
@@ -889,6 +921,228 @@ export class Run extends Emitter {
     if (this.#ended) return;
     if (this.#sent) this.#link.send(message);
     else this.#early.push(message);
+  }
+}
+
+/**
+ * A room: who is there, the updates of their document, and what they run. Made by
+ * `Connection.open` or `Connection.join`; comes back by itself after a lost connection.
+ */
+export class Room extends Emitter {
+  #request;
+  #connection;
+  #link;
+  #sent = false;
+  #over = false;
+  /** @type {{resolve: (room: Room) => void, reject: (error: WsrunnerError) => void}} */
+  #settle;
+
+  /**
+   * @param {string} id
+   * @param {{type: string, room?: string, key?: string, name: string, once: string}} request
+   * @param {Connection} connection
+   * @param {Link} link
+   */
+  constructor(id, request, connection, link) {
+    super();
+    this.id = id;
+    this.#request = request;
+    this.#connection = connection;
+    this.#link = link;
+    /** The server's name for it; empty until it is known. */
+    this.room = request.room ?? "";
+    /** For who has opened it: what lets others own it, work in it, or watch. Secrets. @type {RoomKeys | null} */
+    this.keys = null;
+    /** Which of the people this client is. */
+    this.you = "";
+    /** @type {Person[]} */
+    this.people = [];
+    /** What was run here and can be read, the newest last. @type {RoomRun[]} */
+    this.runs = [];
+    /** What the key to work makes of those who come. @type {Role} */
+    this.newcomers = "work";
+    /** Settles when this client is in the room; rejects with a WsrunnerError if it can't be. @type {Promise<Room>} */
+    this.entered = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.entered.catch(() => {});
+  }
+
+  /** This client among the people; undefined until it is there. */
+  get me() {
+    return this.people.find(({ person }) => person === this.you);
+  }
+
+  /** Whether this client may edit, run, and type into the room's runs. */
+  get works() {
+    return Boolean(this.me) && this.me?.role !== "watch";
+  }
+
+  /** Whether nothing more comes of it. */
+  get over() {
+    return this.#over;
+  }
+
+  /** What it takes to be the same person here later; its key is a secret. */
+  get place() {
+    const { key, once } = this.#request;
+    return { room: this.room, key: this.keys?.own ?? key ?? "", once };
+  }
+
+  /**
+   * Send a change of the document.
+   *
+   * @param {Uint8Array} bytes
+   * @param {{replaces?: number}} [options] In answer to `compact`: the `seq` up to which it stands for all.
+   */
+  update(bytes, { replaces } = {}) {
+    this.#send({ type: "update", base64: toBase64(bytes), replaces });
+  }
+
+  /** Tell the others where this person is. @param {Uint8Array} bytes */
+  awareness(bytes) {
+    this.#send({ type: "awareness", base64: toBase64(bytes) });
+  }
+
+  /** Raise the hand, or take it down. @param {boolean} [up] */
+  hand(up = true) {
+    this.#send({ type: "hand", up });
+  }
+
+  /**
+   * Let somebody work or only watch; the owner's to say.
+   *
+   * @param {"work" | "watch"} role
+   * @param {string} [person] Left out, all who do not own the room, and those who come.
+   */
+  grant(role, person) {
+    this.#send({ type: "grant", role, person });
+  }
+
+  /** Start a program that all see; see `Connection.run`. @param {Request} request */
+  run(request) {
+    return this.#connection.run({ ...request, room: this.room });
+  }
+
+  /**
+   * Attach to a run of the room.
+   *
+   * @param {string} run
+   * @param {{after?: number, once?: string}} [options]
+   */
+  attach(run, options = {}) {
+    return this.#connection.attach({ run, room: this.room, ...options });
+  }
+
+  /** Leave; the room goes on. */
+  leave() {
+    this.#send({ type: "leave" });
+    if (!this.#sent) {
+      this.#link.withdraw(this);
+      this.#end("left");
+    }
+  }
+
+  /** End it for everybody; its owner's to say. */
+  close() {
+    this.#send({ type: "close" });
+  }
+
+  /** For the connection alone. */
+  _start() {
+    this.#sent = true;
+    // Opened once, it is come back to.
+    const key = this.keys?.own;
+    const request = key ? { ...this.#request, type: "join", room: this.room, key } : this.#request;
+    this.#link.send({ ...request, id: this.id });
+  }
+
+  /** The socket is gone. For the connection alone. @returns {boolean} */
+  _pause() {
+    return true;
+  }
+
+  /** Take one message of the server. For the connection alone. @param {any} message @returns {boolean} Whether it was the last. */
+  _receive(message) {
+    switch (message.type) {
+      case "opened":
+        this.room = message.room;
+        this.keys = { own: message.own, work: message.work, watch: message.watch };
+        return false;
+      case "joined":
+        this.you = message.you;
+        this.#take(message.now);
+        this._emit("joined", {
+          seq: message.seq,
+          updates: message.updates.map(fromBase64),
+          awareness: Object.values(message.awareness).map((text) => fromBase64(/** @type {string} */ (text))),
+        });
+        this.#settle.resolve(this);
+        this._emit("room", this);
+        return false;
+      case "room":
+        this.#take(message);
+        this._emit("room", this);
+        return false;
+      case "update":
+        this._emit("update", {
+          seq: message.seq, person: message.person,
+          bytes: message.base64 === undefined ? null : fromBase64(message.base64),
+        });
+        return false;
+      case "awareness":
+        this._emit("awareness", { person: message.person, bytes: fromBase64(message.base64) });
+        return false;
+      case "typed":
+      case "compact":
+        this._emit(message.type, message);
+        return false;
+      case "left":
+        this.#end(message.reason);
+        return true;
+      case "error":
+        return this.#fail(serverError(message));
+      default:
+        return false;
+    }
+  }
+
+  /** It can't be entered, or entered again. For the connection alone. @param {WsrunnerError} error */
+  _fail(error) {
+    if (this.#over) return;
+    this.#settle.reject(error);
+    this._emit("error", error);
+    this.#end("lost");
+  }
+
+  /** @param {WsrunnerError} error @returns {boolean} Whether it ends the room here. */
+  #fail(error) {
+    if (this.you && error.code !== "no_such_room") {
+      this._emit("error", error);
+      return false;
+    }
+    this._fail(error);
+    return true;
+  }
+
+  /** @param {RoomNow} now */
+  #take({ people, newcomers, runs = [] }) {
+    this.people = people;
+    this.newcomers = newcomers;
+    this.runs = runs;
+  }
+
+  /** @param {string} reason */
+  #end(reason) {
+    if (this.#over) return;
+    this.#over = true;
+    this.#settle.reject(new WsrunnerError(reason, "this client is not in the room any more"));
+    this._emit("left", reason);
+  }
+
+  /** @param {object} message */
+  #send(message) {
+    if (!this.#over && this.#sent) this.#link.send({ ...message, id: this.id });
   }
 }
 

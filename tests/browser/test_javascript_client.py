@@ -29,7 +29,7 @@ async def play(node, serving, script):
 
 
 def test_the_document_has_examples():
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
 
 
 @pytest.mark.parametrize(("script", "printed"), EXAMPLES)
