@@ -267,7 +267,7 @@ export interface RoomNow {
 export interface RoomDocument {
   seq: number;
   updates: Uint8Array[];
-  awareness: Uint8Array[];
+  awareness: { person: string; bytes: Uint8Array }[];
 }
 
 /** A change of the document; `bytes` is null where it is this client's own that has come. */

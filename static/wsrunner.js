@@ -1075,7 +1075,7 @@ export class Room extends Emitter {
         this._emit("joined", {
           seq: message.seq,
           updates: message.updates.map(fromBase64),
-          awareness: Object.values(message.awareness).map((text) => fromBase64(/** @type {string} */ (text))),
+          awareness: Object.entries(message.awareness).map(([person, text]) => ({ person, bytes: fromBase64(text) })),
         });
         this.#settle.resolve(this);
         this._emit("room", this);

@@ -40,7 +40,11 @@ function createPlainEditor(parent, { label, onChange, onRun, readOnly = false })
     get text() {
       return area.value;
     },
+    set readOnly(on) {
+      area.readOnly = on;
+    },
     focus: () => area.focus(),
+    reveal() {},
     goTo(line, column) {
       const before = area.value.split("\n").slice(0, line - 1);
       const at = before.reduce((sum, text) => sum + text.length + 1, 0) + (column ?? 1) - 1;

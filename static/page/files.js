@@ -28,7 +28,7 @@ export class Files {
       if (tab) this.show(Number(tab.dataset.index));
     });
     this.#tabs.addEventListener("keydown", (event) => this.#key(event));
-    this.#tabs.addEventListener("dblclick", () => this.#shown && this.#rename());
+    this.#tabs.addEventListener("dblclick", () => this.#shown && !$("rename").disabled && this.#rename());
     $("add").addEventListener("click", () => this.#add());
     $("rename").addEventListener("click", () => this.#rename());
     $("remove").addEventListener("click", () => this.#remove());
@@ -41,6 +41,26 @@ export class Files {
   set all(files) {
     this.#files = files.map(({ name, content }) => ({ name, content }));
     this.show(0);
+  }
+
+  /** The files themselves, whoever keeps them; what is shown stays shown, if it is there still. */
+  get entries() {
+    return this.#files;
+  }
+
+  set entries(files) {
+    const before = this.current;
+    this.#files.splice(0, this.#files.length, ...files);
+    const same = files.indexOf(before);
+    const named = files.findIndex(({ name }) => name === before?.name);
+    this.#shown = Math.max(0, same === -1 ? named : same);
+    this.#draw();
+    if (this.current !== before) this.#onShow();
+  }
+
+  /** Whether files may come, go and change their names. @param {boolean} on */
+  set locked(on) {
+    for (const id of ["add", "rename", "remove"]) $(id).disabled = on;
   }
 
   /** Add files; one takes the place of that of its name. */
@@ -104,7 +124,8 @@ export class Files {
     if (index !== undefined) {
       event.preventDefault();
       this.show(index);
-    } else if (event.key === "F2" && this.#shown) this.#rename();
+    } else if ($("rename").disabled) return;
+    else if (event.key === "F2" && this.#shown) this.#rename();
     else if (event.key === "Delete" && this.#shown) this.#remove();
   }
 

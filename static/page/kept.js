@@ -1,7 +1,7 @@
 /**
  * Runs that outlive the page: the link that leads to one, and what a reload needs to go on with one.
  *
- * @typedef {{run: string, key: string}} Place A kept run and one of its keys, which is a secret.
+ * @typedef {{run: string, key: string, room?: undefined} | {run: string, room: string, key?: undefined}} Place A kept run, and one of its keys, which is a secret, or the room that it belongs to.
  */
 
 import { forget, recall, remember } from "./store.js";

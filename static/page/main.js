@@ -13,6 +13,7 @@ import { Findings } from "./findings.js";
 import { isRunKey } from "./keys.js";
 import { forgetVisit, isKept, KEEP_S, placeIn, recallVisit, rememberVisit, Visit } from "./kept.js";
 import { takeLines } from "./lines.js";
+import { Live } from "./live.js";
 import { Made, OUTPUTS } from "./made.js";
 import { announce, notice, readOut, takeUnread, toast } from "./notices.js";
 import { Output } from "./output.js";
@@ -39,6 +40,7 @@ const output = new Output($("log"), {
 const made = new Made($("made"));
 const programs = new Programs();
 const server = new Server(new URL(".", document.baseURI), (entries) => (programs.languages = entries));
+const liveRoom = new Live({ server, programs, onRoom: followRoom, copy });
 
 let terminal = null;
 /** What Stop ends: a start under way, then the run. @type {{cancel: () => void} | null} */
@@ -52,7 +54,11 @@ let watching = null;
 /** What is shown of a run, and of it so much once more: up to the output of this number. */
 let visit = new Visit();
 let replayed = 0;
+/** The run of the room that the page showed last. */
+let lastOfRoom = "";
 let stoppedByMe = false;
+/** Whether the run began while this person wrote on, as others' runs of a room do. */
+let busyWriting = false;
 /** Whether the run was started from the editor, and whether the program was sent any input. */
 let cameFromEditor = false;
 let answered = false;
@@ -75,6 +81,7 @@ async function start() {
   const editor = await createEditor($("editor"), { label: "Code", onChange: (text) => programs.edit(text), onRun: toggle });
   programs.editor = editor;
   $("plain-note").hidden = !editor.plain;
+  await liveRoom.comeBack();
 }
 
 // A page that is left: what is kept can be come back to, any other run ends with its page.
@@ -97,7 +104,8 @@ function setUpLeaving() {
 }
 
 function leave() {
-  if (!current || placeIn(location.hash)) return;
+  // The room has its runs, and a page that comes back to it sees them.
+  if (!current || placeIn(location.hash) || ofRoom(visit.place)) return;
   if (visit.place) {
     rememberVisit(visit);
     return;
@@ -130,8 +138,40 @@ function showInterrupted(text) {
 
 // A run.
 
+/** Whether a run is one of the room that the page is in. @param {import("./kept.js").Place | null} place */
+function ofRoom(place) {
+  return Boolean(place?.room);
+}
+
+/** The room, or what one may do there, has changed: show its newest run, if this page shows none that goes on. */
+function followRoom() {
+  const { room } = liveRoom;
+  $("run").disabled = !current && room !== null && !room.works;
+  if (!room) {
+    lastOfRoom = "";
+    return;
+  }
+  const mine = current && ofRoom(visit.place) ? /** @type {any} */ (current) : null;
+  if (mine?.attached && room.works === (watching === mine)) {
+    if (room.works) driveNow(mine);
+    else watch(mine);
+  }
+  const newest = room.runs.at(-1);
+  if (current || !newest || newest.run === lastOfRoom) return;
+  attach({ run: newest.run, room: room.room }, new Visit({ language: newest.language }));
+}
+
+/** Somebody who watched may type from now on. */
+function driveNow(mine) {
+  watching = null;
+  busy(true);
+  drive(mine, !$("terminal").hidden);
+}
+
 function toggle() {
-  if (!current) run();
+  if (!current) {
+    if (!$("run").disabled) run();
+  }
   else if (watching) watching.detach();
   else {
     stoppedByMe = true;
@@ -149,6 +189,7 @@ async function run() {
   if (input === "text") request.stdin = stdin;
   if (input === "typed") request.waiting = true;
   visit = new Visit({ language, input, merged: request.merge });
+  busyWriting = false;
   const starting = prepare(files);
   $("log").hidden = input === "terminal";
   expectInput(input);
@@ -161,8 +202,9 @@ async function run() {
 
   if (inTerminal) request.tty = terminal.size;
   const how = { inTerminal, typed: !inTerminal && input !== "text", retype: null };
+  const { room } = liveRoom;
   const begin = (/** @type {any} */ asked) => {
-    const mine = connection.run(asked);
+    const mine = room ? room.run(asked) : connection.run(asked);
     current = mine;
     follow(mine, how);
     return mine;
@@ -177,7 +219,8 @@ async function run() {
     // It ends with this page, then.
     mine = begin(request);
   }
-  visit.place = mine.keys && { run: mine.keys.run, key: mine.keys.drive };
+  visit.place = mine.keys && (room ? { run: mine.keys.run, room: room.room } : { run: mine.keys.run, key: mine.keys.drive });
+  if (room && mine.keys) lastOfRoom = mine.keys.run;
   takeInput(mine);
   await finish(mine, () => inTerminal);
 }
@@ -191,7 +234,10 @@ async function run() {
 async function attach(place, before = new Visit()) {
   visit = before;
   visit.place = place;
+  if (place.room) lastOfRoom = place.run;
   const retype = visit.retyping();
+  // Nobody who writes is taken away from it because somebody else has pressed Run.
+  busyWriting = ofRoom(place) && $("program").contains(document.activeElement);
   const starting = prepare(before.language ? programs.current.files : []);
   // Which of the two panes it needs, only the server knows.
   const createTerminal = await loadTerminal();
@@ -234,7 +280,7 @@ function prepare(files) {
   state("Starting");
   announce("Starting");
   cameFromEditor = $("editor").contains(document.activeElement);
-  view("output");
+  if (!busyWriting) view("output");
   $("terminal").hidden = true;
   foot("");
   return starting;
@@ -280,9 +326,9 @@ function drive(mine, inTerminal) {
   if (visit.ended) $("input-line").disabled = $("eof").disabled = true;
   if (!inTerminal) return;
   // Of others' runs nobody knows where that ends: they answer until somebody types here.
-  replayed = visit.language ? visit.seq : Infinity;
+  replayed = visit.language && !ofRoom(visit.place) ? visit.seq : Infinity;
   mine.resize(terminal.size.columns, terminal.size.rows);
-  terminal.focus();
+  if (!busyWriting) terminal.focus();
 }
 
 /** Look on; Stop can only mean to look away, for the run is others'. */
@@ -320,6 +366,7 @@ async function finish(mine, isTerminal) {
     show(error.code === "detached" ? "plain" : "bad", title);
   } finally {
     idle(mine);
+    followRoom();
   }
 }
 
@@ -370,6 +417,7 @@ function expectInput(input) {
     : `Keys go to the terminal${TOUCH.matches ? "." : "; Shift-Tab leaves it."}`;
   $("input-line").disabled = $("eof").disabled = false;
   // A touch keyboard would cover half of the output of a program that asks nothing.
+  if (busyWriting) return;
   if (input === "typed" && !TOUCH.matches) $("input-line").focus();
   else if (!cameFromEditor || TOUCH.matches) focusOutput();
 }
@@ -386,6 +434,7 @@ function focusInput() {
 
 /** Where no key does anything but scroll. */
 function focusOutput() {
+  if (busyWriting) return;
   ($("log").hidden ? $("result") : $("log")).focus({ preventScroll: true });
 }
 

@@ -44,6 +44,9 @@ export class Programs {
   #saved = "";
   #toldUnkept = false;
   #editor = null;
+  /** Where others write it too. @type {import("../src/together.js").Together | null} */
+  #together = null;
+  #locked = false;
   #saveTimer = 0;
   #closeLinkNotice = () => {};
   #closeUndoToast = () => {};
@@ -100,6 +103,62 @@ export class Programs {
   set editor(editor) {
     this.#editor = editor;
     this.#showFile();
+    if (this.#locked) this.locked = true;
+  }
+
+  /**
+   * Write it together with others: this one, if the room is new, else that which is there.
+   *
+   * @param {import("../src/together.js").Together} together
+   * @param {{opened: boolean}} how
+   */
+  shareIn(together, { opened }) {
+    this.#saveNow();
+    const own = this.current;
+    if (opened && together.empty) together.replace(own);
+    // Theirs is another program; this one is kept.
+    else this.#entry = { id: library.newId(), name: "", stamp: "" };
+    this.#together = together;
+    this.showShared();
+  }
+
+  /** Others have changed what is beside the text of the files. */
+  showShared() {
+    if (!this.#together || this.#together.empty) return;
+    const program = this.#together.program;
+    this.#closeUndoToast();
+    this.#language = text(program.language) ?? this.#language;
+    this.#showFields(program);
+    this.#files.entries = program.files;
+    this.#showLanguages();
+    this.save();
+  }
+
+  /** Go on alone. */
+  shareNoMore() {
+    this.#saveNow();
+    this.#together = null;
+    const { files } = this.current;
+    this.#files.all = files;
+    this.locked = false;
+  }
+
+  /** Whether nothing of it can be changed here. @param {boolean} on */
+  set locked(on) {
+    this.#locked = on;
+    if (this.#editor) this.#editor.readOnly = on;
+    this.#files.locked = on;
+    for (const id of ["language", "examples", "programs", "args", "stdin"]) $(id).disabled = on;
+    for (const id of ["errors", "input-mode"]) $(id).disabled = on;
+    if (!on) this.#showLanguages();
+  }
+
+  /** Show a file and scroll to a place in it, for whoever looks on. @param {object} file @param {number} index */
+  reveal(file, index) {
+    const at = this.#files.entries.indexOf(file);
+    if (at === -1) return;
+    if (this.#files.current !== file) this.#files.show(at);
+    this.#editor?.reveal(index);
   }
 
   set languages(entries) {
@@ -137,6 +196,9 @@ export class Programs {
   }
 
   save() {
+    if (this.#together && !this.#locked && this.#together.take({ ...this.current, files: this.#files.entries })) {
+      this.#files.entries = this.#together.files;
+    }
     clearTimeout(this.#saveTimer);
     this.#saveTimer = setTimeout(() => this.#saveNow(), SAVE_AFTER_MS);
   }
@@ -196,14 +258,24 @@ export class Programs {
     this.#closeUndoToast();
     this.#language = program.language;
     this.#entry = { id, name, stamp };
-    $("args").value = program.args ?? "";
-    $("stdin").value = program.stdin ?? "";
-    $(program.merge ? "merge" : "apart").checked = true;
-    this.#input = program.input ?? (program.stdin ? "text" : "typed");
-    this.#files.all = program.files;
+    this.#showFields(program);
+    if (this.#together) {
+      this.#together.replace({ args: "", stdin: "", merge: false, input: this.#input, ...program });
+      this.#files.entries = this.#together.files;
+    } else this.#files.all = program.files;
     this.#saved = JSON.stringify(this.current);
     this.#showLanguages();
     this.#keepForTab(this.current);
+  }
+
+  #showFields(program) {
+    for (const id of ["args", "stdin"]) {
+      // Whoever writes there keeps the cursor where it is.
+      const value = program[id] ?? "";
+      if ($(id).value !== value) $(id).value = value;
+    }
+    $(program.merge ? "merge" : "apart").checked = true;
+    this.#input = program.input ?? (program.stdin ? "text" : "typed");
   }
 
   /** What this tab had open in a language, else the newest there is, else an example. */
@@ -375,7 +447,7 @@ export class Programs {
     $("language").querySelector(".mark").className = `mark ${entry ? (absent ? "absent" : "ready") : ""}`;
     const examples = examplesOf(language).map(({ title, note }, index) => ({ id: String(index), name: title, note }));
     this.#examplePicker.groups = [{ label: name, entries: examples }];
-    $("examples").disabled = examples.length === 0;
+    $("examples").disabled = this.#locked || examples.length === 0;
     this.#showName();
     this.#showInput();
   }

@@ -100,6 +100,9 @@ const PHRASES = {
  */
 export function createEditor(parent, { label, onChange, onRun, compact = false, readOnly = false }) {
   const language = new Compartment();
+  const editable = new Compartment();
+  /** A file that others write too brings an undo of its own, for what was done here. */
+  const solo = [history(), keymap.of(historyKeymap)];
   /** One state per file, so that each keeps its undo history. */
   const states = new WeakMap();
   let file = null;
@@ -108,10 +111,10 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
   let marked = new WeakSet();
 
   const extensions = [
-    lineNumbers(), highlightSpecialChars(), history(), drawSelection(), indentOnInput(),
+    lineNumbers(), highlightSpecialChars(), drawSelection(), indentOnInput(),
     bracketMatching(), closeBrackets(), autocompletion({ activateOnTyping: !compact }),
     compact ? [] : [highlightActiveLine(), highlightActiveLineGutter()],
-    highlightSelectionMatches(), search({ top: true }), compact ? [] : lintGutter(), EditorState.readOnly.of(readOnly),
+    highlightSelectionMatches(), search({ top: true }), compact ? [] : lintGutter(), editable.of(EditorState.readOnly.of(readOnly)),
     EditorState.phrases.of(PHRASES),
     syntaxHighlighting(HIGHLIGHT), THEME, language.of([]), indentUnit.of("    "),
     Prec.highest(EditorView.domEventHandlers({
@@ -123,7 +126,7 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
       },
     })),
     keymap.of([
-      ...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap,
+      ...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap,
       ...completionKeymap, indentWithTab,
     ]),
     EditorView.contentAttributes.of({
@@ -150,7 +153,7 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
 
   return {
     plain: false,
-    /** Show a file: an object with `name` and `content`. */
+    /** Show a file: an object with `name` and `content`, and an `extension` if others write it too. */
     async show(next, languageId) {
       if (file) states.set(file, view.state);
       file = next;
@@ -158,8 +161,9 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
       view.setState(
         kept && kept.doc.toString() === next.content
           ? kept
-          : EditorState.create({ doc: next.content, extensions }),
+          : EditorState.create({ doc: next.content, extensions: [...extensions, next.extension ?? solo] }),
       );
+      view.dispatch({ effects: editable.reconfigure(EditorState.readOnly.of(readOnly)) });
       showMarks();
       const support = await load(languageId, next.name);
       if (file === next) view.dispatch({ effects: language.reconfigure(support) });
@@ -167,7 +171,17 @@ export function createEditor(parent, { label, onChange, onRun, compact = false, 
     get text() {
       return view.state.doc.toString();
     },
+    /** Whether nothing can be written here. @param {boolean} on */
+    set readOnly(on) {
+      readOnly = on;
+      view.dispatch({ effects: editable.reconfigure(EditorState.readOnly.of(on)) });
+    },
     focus: () => view.focus(),
+    /** Scroll to a place, counted in characters from 0, and leave cursor and focus where they are. @param {number} index */
+    reveal(index) {
+      const at = Math.max(0, Math.min(index, view.state.doc.length));
+      view.dispatch({ effects: EditorView.scrollIntoView(at, { y: "center" }) });
+    },
     destroy: () => view.destroy(),
     /** Put the cursor at a place, as far as there is one. Both count from 1. */
     goTo(line, column) {

@@ -69,7 +69,7 @@ async def test_the_order_is_kept_with_the_program_and_travels_in_a_link(open_pag
     await play.page.reload()
     await play.ready()
     await expect(play.page.get_by_role("radio", name="In order")).to_be_checked()
-    await play.page.get_by_role("button", name="Share").click()
+    await play.page.get_by_role("button", name="Share", exact=True).click()
     await play.page.wait_for_url("**/#code=*")
     other = await Playground(await open_page(None, play.page.url)).ready()
     await expect(other.page.get_by_role("radio", name="In order")).to_be_checked()

@@ -206,7 +206,7 @@ async def test_code_outlives_a_reload_and_travels_in_a_link(open_page, site):
     await play.ready()
     code = play.page.get_by_role("textbox", name="Code")
     await expect(code).to_contain_text('print("kept")')
-    await play.page.get_by_role("button", name="Share").click()
+    await play.page.get_by_role("button", name="Share", exact=True).click()
     await play.page.wait_for_url("**/#code=*")
     other = Playground(await open_page(None, play.page.url))
     await other.ready()
