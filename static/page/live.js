@@ -73,6 +73,12 @@ export class Live {
     return this.#room;
   }
 
+  /** What opens the server to who has nothing but a room's link, as an access token; empty without one. */
+  static get token() {
+    const { room, key } = roomIn(location.hash) ?? recall(SEAT, "session") ?? {};
+    return room && key ? `room.${room}.${key}` : "";
+  }
+
   /** Come into the room that the link names, or that the page was in before its reload. */
   async comeBack() {
     const before = recall(SEAT, "session");

@@ -70,6 +70,7 @@ let clock = 0;
 start();
 
 async function start() {
+  server.guest = Live.token;
   server.reach();
   setUpTheme(() => {
     if (terminal) terminal.dark = isDark();

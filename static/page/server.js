@@ -47,6 +47,13 @@ export class Server {
     });
   }
 
+  /** What opens the server where no token is kept: a room's link. */
+  guest = "";
+
+  get #token() {
+    return recallToken(TOKEN) || this.guest;
+  }
+
   /** Why nothing can run; empty if it can. */
   get trouble() {
     return this.#connection ? "" : this.#trouble;
@@ -70,7 +77,7 @@ export class Server {
 
   /** What is known of one language; null if the server does not say. @param {string} id */
   async language(id) {
-    const token = recallToken(TOKEN);
+    const token = this.#token;
     try {
       const response = await fetch(new URL(`v1/languages/${encodeURIComponent(id)}`, this.#base), {
         headers: token ? { Authorization: `Bearer ${token}` } : {},
@@ -99,7 +106,7 @@ export class Server {
   }
 
   #connect() {
-    const token = recallToken(TOKEN);
+    const token = this.#token;
     if (this.#connection) {
       this.#connection.token = token;
       this.#connection.reconnect();
@@ -174,7 +181,7 @@ export class Server {
   /** Fetch the catalogue, which also tells how the server is; undefined if this was overtaken. */
   async #look() {
     const look = ++this.#looks;
-    const answer = await catalogue(this.#base, recallToken(TOKEN));
+    const answer = await catalogue(this.#base, this.#token);
     return look === this.#looks ? answer : undefined;
   }
 }

@@ -243,3 +243,22 @@ async def test_it_fits_a_phone(person, ada):
     await shoot(bob.page, "live-room-phone")
     await ada.page.click("#eof")
     await bob.ended("Finished")
+
+
+async def test_who_has_a_link_needs_no_token(open_page, start_server):
+    serving = start_server(token="let-me-in")
+    page = await open_page(serving, expected="401")
+    await page.get_by_label("Access token", exact=True).fill("let-me-in")
+    await page.get_by_role("button", name="Connect").click()
+    ada = await Person(page).ready()
+    await ada.write("print('for all')\n")
+    await ada.share("Ada")
+    bob = await Person(await open_page(serving, ada.links["work"])).ready()
+    await bob.join("Bob")
+    await bob.run()
+    for one in (ada, bob):
+        await one.says("for all")
+    await bob.page.reload()
+    await bob.ready()
+    await ada.sees("Ada", "Bob")
+    assert not await bob.page.locator("#token-dialog").is_visible()

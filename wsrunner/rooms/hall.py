@@ -26,6 +26,7 @@ class Hall:
         self._host = host
         self.rooms: dict[str, Room] = {}
         self._openers: dict[str, tuple[str, str]] = {}  # tenant and address
+        self._hosts: dict[str, Principal] = {}  # who has opened them
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
@@ -64,7 +65,14 @@ class Hall:
         )
         self.rooms[room.id] = room
         self._openers[room.id] = opener
+        self._hosts[room.id] = principal
         return room.sit("own", name, once)
+
+    def host_of(self, room_id: str, key: str) -> Principal | None:
+        """Return who has opened a room, for whom a key opens it, too; None where it opens none."""
+        room = self.rooms.get(room_id)
+        role = (room.keys if room else _NOBODY_S).role(key)
+        return None if room is None or role is None else self._hosts[room_id]
 
     def join(self, principal: Principal, room_id: str, key: str, name: str, once: str) -> Seat:
         """Come into a room; with a token for watching to watch, whatever the key.
@@ -115,6 +123,7 @@ class Hall:
     def _closed(self, room: Room) -> None:
         self.rooms.pop(room.id, None)
         self._openers.pop(room.id, None)
+        self._hosts.pop(room.id, None)
         timer = self._timers.pop(room.id, None)
         if timer is not None:
             timer.cancel()

@@ -95,6 +95,7 @@ class Principal:
         may: What it may have.
         room: The only room that it may enter; empty for any.
         drives: Whether it may start and drive runs; else it may only watch.
+        guest: Whether it came by a room's link alone: it may do nothing but what the room lets it.
     """
 
     client: str
@@ -105,6 +106,7 @@ class Principal:
     may: Allowance = Allowance()
     room: str = ""
     drives: bool = True
+    guest: bool = False
 
     def owns(self, other: Principal) -> bool:
         """Whether what is another's is this one's, too: to see it, and to end it.

@@ -29,6 +29,8 @@ HeaderValues = Callable[[str], Sequence[str]]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+ROOM_TOKEN_PREFIX = "room."  # noqa: S105 - a prefix, not a token
+"""Of a room's link as a token: the room's id, a dot, and one of its keys follow."""
 SHOWN_MAX = 100
 """Characters of a client's own header that a refusal repeats."""
 
@@ -117,10 +119,14 @@ class Access:
         settings: Tokens, origins and address.
         tenancy: The tenants.
         tickets: What opens a socket once.
+
+    Attributes:
+        host_of: Returns who has opened the room of an id, if a key opens it.
     """
 
     def __init__(self, settings: Settings, tenancy: Tenancy, tickets: Tickets) -> None:
         self.tickets = tickets
+        self.host_of: Callable[[str, str], Principal | None] = lambda _room, _key: None
         self._tenancy = tenancy
         self._signed = SignedTokens(tenancy, allowance_of)
         self._needs_token = bool(settings.token or settings.tenants)
@@ -149,6 +155,35 @@ class Access:
         if principal is None:
             raise UnauthorizedError
         self._check_tenant_origin(headers, principal)
+        return principal
+
+    def guest(self, headers: HeaderValues, client: str) -> Principal:
+        """Return who asks for what a room's link opens, too; else as `user`.
+
+        Such a guest counts for whoever has opened the room.
+
+        Raises:
+            UnauthorizedError: See `user`.
+        """
+        try:
+            return self.user(headers, client)
+        except UnauthorizedError:
+            for token in _tokens(headers):
+                room, _, key = token.removeprefix(ROOM_TOKEN_PREFIX).partition(".")
+                if not token.startswith(ROOM_TOKEN_PREFIX):
+                    continue
+                host = self.host_of(room, key)
+                if host is not None:
+                    return self._guest_of(host, room, headers, client)
+            raise
+
+    def _guest_of(
+        self, host: Principal, room: str, headers: HeaderValues, client: str
+    ) -> Principal:
+        address = client_of(headers, client, self._proxies)
+        principal = Principal(address, host.tenant, address, may=host.may, room=room, guest=True)
+        if principal.tenant:
+            self._check_tenant_origin(headers, principal)
         return principal
 
     def of_ticket(self, found: Principal | None, headers: HeaderValues, client: str) -> Principal:

@@ -79,7 +79,9 @@ class Handshakes:
         if tickets:
             found = await self._access.tickets.redeem(tickets[0])
             return self._access.of_ticket(found, headers, client)
-        ask = self._access.operator if path == MONITOR_PATH else self._access.user
+        if path == MONITOR_PATH:
+            return self._access.operator(headers, client)
+        ask = self._access.guest if path == RUN_PATH else self._access.user
         return ask(headers, client)
 
     def _of_socket(self, principal: Principal) -> Principal:

@@ -20,6 +20,7 @@ from wsrunner.errors import (
     IdBusyError,
     NoSuchRoomError,
     NoSuchRunError,
+    NotAllowedError,
     WsrunnerError,
 )
 from wsrunner.live.house import House
@@ -112,6 +113,8 @@ class JsonSession:
         Raises:
             WsrunnerError: It can't be done; the message says why.
         """
+        if self._principal.guest:
+            _check_guest(message)
         if isinstance(message, RunRequest | Attach):
             self._start(message)
             return None
@@ -236,6 +239,15 @@ class RunReader:
         """See `Reader.over`."""
         self._session.forget(self)
         self._session.over(self.run)
+
+
+def _check_guest(message: protocol.ClientMessage) -> None:
+    """Hold who came by a room's link to that room."""
+    outside = isinstance(message, Forget) or (
+        isinstance(message, RunRequest | Attach) and message.room is UNSET
+    )
+    if outside or (isinstance(message, RunRequest) and message.workspace is not UNSET):
+        raise NotAllowedError("who came by a room's link has that room alone", path="$.room")
 
 
 def _named(run_id: str | UnsetType) -> str:

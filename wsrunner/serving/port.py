@@ -70,6 +70,7 @@ def desk_of(
     metrics = Metrics()
     metrics.house, metrics.webhooks = house, webhooks
     metrics.hall = hall = Hall(registry.host)
+    access.host_of = hall.host_of
     registry.host.observers.append(metrics)
     monitor = Monitor(registry)
     monitor.webhooks = webhooks

@@ -19,7 +19,7 @@ from wsrunner.serving import answers, asyncapi
 from wsrunner.serving.answers import Answer
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.doors import openapi
-from wsrunner.serving.doors.asking import asker, header_values
+from wsrunner.serving.doors.asking import header_values
 from wsrunner.serving.doors.exchange import response_of
 from wsrunner.serving.metrics import CONTENT_TYPE
 from wsrunner.serving.readiness import Readiness
@@ -87,7 +87,7 @@ class Lists:
 
     async def languages(self, request: web.Request) -> web.StreamResponse:
         """Answer with the catalogue, and which images are there."""
-        asker(self._desk, request)
+        self._desk.access.guest(header_values(request), request.remote or "")
         try:
             present = await self._desk.host.engine.images()
         except WsrunnerError as exc:
@@ -97,7 +97,7 @@ class Lists:
 
     async def language(self, request: web.Request) -> web.StreamResponse:
         """Answer with what is known of one language, and which packages its image has."""
-        asker(self._desk, request)
+        self._desk.access.guest(header_values(request), request.remote or "")
         language = self._desk.host.catalogue.find(request.match_info["language"])
         engine = self._desk.host.engine
         try:
