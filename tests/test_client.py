@@ -278,7 +278,7 @@ async def test_a_consumer_that_does_not_read_stops_the_socket(monkeypatch):
     async with scripted(script) as url, Client(url, on_message=came.append) as client:
         run = await client.run("python", code="")
         first = await anext(run)
-        await until(lambda: client._link.held)
+        await until(lambda: client._board.link.held)
         assert len(came) < 20
         rest = [output.data async for output in run]
         assert len(first.data + b"".join(rest)) == 200_000
@@ -296,7 +296,7 @@ async def test_exit_does_not_hang_on_output_that_nobody_reads(monkeypatch):
 
     async with scripted(script) as url, Client(url) as client:
         run = await client.run("python", code="")
-        await until(lambda: client._link.held)
+        await until(lambda: client._board.link.held)
         assert (await run.exit()).code == 0
         with pytest.raises(RuntimeError, match="discarded"):
             await anext(run)
@@ -437,7 +437,7 @@ async def test_a_slow_consumer_is_no_dead_server(monkeypatch):
 
     async with scripted(script, create_connection=Pinged) as url, Client(url) as client:
         run = await client.run("python", code="")
-        await until(lambda: client._link.held)
+        await until(lambda: client._board.link.held)
         await until(lambda: len(pings) > 2)  # the first two had no pong in time
         assert sum([len(output.data) async for output in run]) == 10_000_000
 

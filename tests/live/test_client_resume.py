@@ -12,7 +12,7 @@ from tests.live.test_kept import GO_ON
 from tests.talk import PATIENCE_S
 from wsrunner import protocol
 from wsrunner.client import Client, ConnectionLostError, RunRefusedError
-from wsrunner.client.client import ATTACH_AGAIN_S
+from wsrunner.client.board import AGAIN_S
 from wsrunner.client.keeping import Keeping
 
 
@@ -155,7 +155,7 @@ async def test_who_is_told_to_come_anew_does_so_once_whatever_happens_meanwhile(
                 socket.transport.abort()
             elif heard.count("attach") == 1:
                 await say("attached", run="R", role="drive", stage="run")
-                await asyncio.sleep(2 * ATTACH_AGAIN_S)
+                await asyncio.sleep(2 * AGAIN_S)
                 await say("exit", run="R", stage="run", reason="exited", code=0)
 
     async with (
@@ -188,9 +188,9 @@ async def test_a_greeting_that_a_lost_socket_overtakes_is_not_said_twice():
         Client(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client,
     ):
         run = await client.run("python", code="", keep_s=5)
-        link = client._link
+        link = client._board.link
         link._cut_off(link._connection, ConnectionLostError("as if it broke off here"))
-        greeting = asyncio.create_task(client._greet(client._courses["r1"]))
+        greeting = asyncio.create_task(client._board.greet(client._board.courses["r1"]))
         async with asyncio.timeout(PATIENCE_S):
             assert (await run.exit()).code == 0
             await greeting

@@ -1,12 +1,11 @@
-"""The client: one connection, and any number of runs on it.
+"""The client: one connection, and any number of runs and rooms on it.
 
-Owns the client's end of the JSON protocol: run ids, and which error means which run. The words on
-the wire are `protocol`'s. Nothing in this package imports the server's modules, click or a
-terminal: ``wsrunner run`` is built on it.
+What goes on there is the `board`'s, the words on the wire are `protocol`'s. Nothing in this
+package imports the server's modules, click or a terminal: ``wsrunner run`` is built on it.
 
 ::
 
-    Client ── Link ── reads, keeps alive, comes back: see `link`
+    Client ── Board ── Link ── reads, keeps alive, comes back: see `link`
            └─ a task for each stdin too big for the request, for each kept run that is gone on
               with, and for each cancel nobody waits for
 """
@@ -14,16 +13,15 @@ terminal: ``wsrunner run`` is built on it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from msgspec import UNSET
-
-from wsrunner import address, protocol
+from wsrunner import address
 from wsrunner.address import DEFAULT_URL
-from wsrunner.client import catalogue, encoding
+from wsrunner.client import catalogue, encoding, rooms
+from wsrunner.client.board import Board
 from wsrunner.client.connection import Connection, token_headers
 from wsrunner.client.course import (
     Course,
@@ -32,21 +30,16 @@ from wsrunner.client.course import (
     StartedListener,
     WaitingListener,
 )
-from wsrunner.client.errors import CLOSE_TOO_BIG, ConnectionLostError, RunRefusedError
+from wsrunner.client.errors import ConnectionLostError
 from wsrunner.client.files import LeftOut, RunFile
 from wsrunner.client.flow import StreamName
 from wsrunner.client.keeping import Keeping, new_once
-from wsrunner.client.link import Link
+from wsrunner.client.rooms import Room
 from wsrunner.client.run import Run
 from wsrunner.protocol import Exit
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-
-LEFT_CODES = frozenset({"gate_unavailable", "kept_full", "internal"})
-"""Errors that end an attachment to a run that goes on, or keep it from coming about again."""
-ATTACH_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +81,13 @@ class Client:
     ) -> None:
         self._endpoint = address.endpoint(url)
         self._headers = token_headers(token)
-        self._on_message = on_message
         self._open_timeout_s = open_timeout_s
-        self._link = Link(self, self._connect)
-        self._courses: dict[str, Course] = {}
-        self._count = 0
+        self._board = Board(self._connect, on_message)
 
     def __repr__(self) -> str:
-        link = self._link
+        link = self._board.link
         state = "lost" if link.lost else "open" if link.is_open else "not open"
-        return f"<Client {self.url} {state}, {len(self._courses)} runs>"
+        return f"<Client {self.url} {state}, {len(self._board.courses)} runs>"
 
     @property
     def url(self) -> str:
@@ -110,7 +100,7 @@ class Client:
         Raises:
             ConnectError: Nothing answers there, or not with a WebSocket; the message says why.
         """
-        await self._link.open()
+        await self._board.link.open()
         return self
 
     async def __aexit__(
@@ -120,7 +110,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection, which cancels the runs that still go and are not kept."""
-        await self._link.close()
+        await self._board.link.close()
 
     async def run(
         self,
@@ -138,6 +128,7 @@ class Client:
         keep_s: float | None = None,
         outputs: Sequence[str] = (),
         workspace: str | None = None,
+        room: Room | str | None = None,
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
         on_gap: GapListener | None = None,
@@ -164,6 +155,8 @@ class Client:
                 they are in `Run.files` in the end.
             workspace: Name of a container that is kept for the next run of that name: files stay,
                 processes do not. `Run.workspace` says whether there was one.
+            room: A room that this client is in, or the server's id of it: all who are there see
+                the run, and who works there may type into it. It is kept, `keep_s` or not.
             on_queued: Called when the run must wait and whenever its position changes.
             on_started: Called when a stage starts.
             on_gap: Called with the bytes of output that were lost while the client was away for
@@ -180,7 +173,8 @@ class Client:
         """
         raw = stdin.encode() if isinstance(stdin, str) else stdin
         inline = encoding.inline_stdin(raw)
-        run_id = f"r{self._count + 1}"
+        run_id = self._board.new_id()
+        is_kept = keep_s is not None or room is not None
         request = encoding.run_request(
             run_id,
             language,
@@ -194,25 +188,27 @@ class Client:
             tty=tty,
             merge=merge,
             keep_s=keep_s,
-            once=None if keep_s is None else new_once(),
+            once=new_once() if is_kept else None,
             outputs=outputs,
             waiting=on_waiting is not None,
             workspace=workspace,
+            room=_id_of(room),
         )
-        keeping = None if keep_s is None else Keeping(request, keep_s)
+        keeping = Keeping(request, keep_s or 0.0) if is_kept else None
         course = Course(
             run_id, on_queued, on_started, keeping=keeping, on_gap=on_gap, on_waiting=on_waiting
         )
-        run = await self._begin(course, request)
+        run = await self._board.begin(course, request)
         if raw is not None and inline is None:
-            self._link.spawn(_feed(run, raw))
+            self._board.link.spawn(_feed(run, raw))
         return run
 
     async def attach(
         self,
         run: str,
-        key: str,
+        key: str | None = None,
         *,
+        room: Room | str | None = None,
         after: int = 0,
         on_queued: QueuedListener | None = None,
         on_started: StartedListener | None = None,
@@ -224,6 +220,8 @@ class Client:
         Args:
             run: The server's name for it.
             key: One of its keys, see `Run.keys`: which one says what this client may do.
+            room: In its place, the room that it belongs to and that this client is in: its role
+                there says what it may do.
             after: Number of the last event that the caller has; 0 to hear all that is there.
             on_queued: As for `run`, and so are
             on_started: this one and
@@ -233,19 +231,62 @@ class Client:
         Raises:
             RunRefusedError: There is no such run (any more), or the key does not open it.
             ConnectionLostError: The connection is gone.
+            ValueError: Not exactly one of `key` and `room`.
 
         Cancelling is safe: the run goes on.
         """
-        keeping = Keeping.of(run, key, after)
+        if (key is None) == (room is None):
+            raise ValueError("give exactly one of key and room")
+        keeping = Keeping.of(run, key or "", after, _id_of(room))
         course = Course(
-            f"r{self._count + 1}",
+            self._board.new_id(),
             on_queued,
             on_started,
             keeping=keeping,
             on_gap=on_gap,
             on_waiting=on_waiting,
         )
-        return await self._begin(course, keeping.greeting(course.id))
+        return await self._board.begin(course, keeping.greeting(course.id))
+
+    async def open_room(self, *, name: str = "", events: bool = True) -> Room:
+        """Open a room, and return it with this client in it as its owner.
+
+        Args:
+            name: What the others call this person.
+            events: Whether somebody will iterate over the room. If not, people and runs are kept
+                up to date, and all else is thrown away.
+
+        Raises:
+            RunRefusedError: The server opens none: `rooms_full`, say.
+            ConnectionLostError: The connection is gone; whether there is a room is not known.
+
+        Cancelling is safe: the room is left, and ends in time.
+        """
+        return await self._board.enter(
+            Room(self._board.send, rooms.opening(self._board.new_id(), name), events=events)
+        )
+
+    async def join_room(
+        self, room: str, key: str, *, name: str = "", once: str | None = None, events: bool = True
+    ) -> Room:
+        """Come into a room, and return it.
+
+        Args:
+            room: The server's name for it.
+            key: One of its keys, see `Room.keys`: which one says what this client may do.
+            name: What the others call this person.
+            once: A random name of 16 to 64 characters, to be the same person here later; None
+                for one that lasts as long as this room object.
+            events: As for `open_room`.
+
+        Raises:
+            RunRefusedError: There is no room that this key opens, or no place in it.
+            ConnectionLostError: The connection is gone.
+
+        Cancelling is safe: the room is left.
+        """
+        request = rooms.joining(self._board.new_id(), room, key, name, once)
+        return await self._board.enter(Room(self._board.send, request, events=events))
 
     async def collect(
         self,
@@ -286,7 +327,7 @@ class Client:
                 pieces[output.stream].append(output.data)
             ended = await run.exit()
         except BaseException:
-            self._abandon(run.id)
+            self._board.abandon(run.id)
             raise
         out, err = b"".join(pieces["stdout"]), b"".join(pieces["stderr"])
         return Collected(out, err, ended, run.files, run.left_out, run.workspace)
@@ -330,159 +371,12 @@ class Client:
             catalogue.forget, self._endpoint, self._headers, self._open_timeout_s, workspace
         )
 
-    async def _begin(self, course: Course, request: protocol.ClientMessage) -> Run:
-        """Send what begins a run here, and wait until the server answered it.
-
-        Raises:
-            RunRefusedError, ConnectionLostError: See `run`.
-        """
-        message = protocol.encode_request(request)
-        await self._link.ready()
-        self._count += 1
-        self._courses[course.id] = course
-        try:
-            await self._try(message, course)
-            await course.answered.wait()
-        except asyncio.CancelledError:
-            self._abandon(course.id)
-            raise
-        failure = course.failure
-        if isinstance(failure, ConnectionLostError) and failure.close_code == CLOSE_TOO_BIG:
-            size_kib = len(message.encode()) / 1024
-            raise RunRefusedError(
-                f"the request has {size_kib:.0f} KiB, which is more than the server takes",
-                code="too_large",
-            ) from failure
-        if failure is not None:
-            raise failure
-        return Run(self._send, course)
-
-    async def _try(self, message: str, course: Course) -> None:
-        """Send a message about a run; a kept one hears it again when the client is back."""
-        if course.keeping is not None and not self._link.is_open:
-            return  # else it would hear it twice then
-        try:
-            await self._link.send(message)
-        except ConnectionLostError as exc:
-            if course.keeping is None:
-                self._courses.pop(course.id, None)
-                course.end(exc)
-
-    def _abandon(self, run_id: str) -> None:
-        """Cancel a run without waiting, for when the caller itself is being cancelled."""
-        course = self._courses.get(run_id)
-        if course is not None:
-            course.outputs.discard()
-            attached = course.keeping is not None and course.keeping.is_attached
-            last = protocol.Detach(id=run_id) if attached else protocol.Cancel(id=run_id)
-            self._link.spawn(self._send_last(last))
-
-    async def _send_last(self, message: protocol.ClientMessage) -> None:
-        # What can't be sent is not needed any more.
-        with suppress(ConnectionLostError):
-            await self._send(message)
-
-    async def _send(self, message: protocol.ClientMessage) -> None:
-        course = None if message.id is UNSET else self._courses.get(message.id)
-        keeping = course.keeping if course else None
-        if keeping is None or not isinstance(message, protocol.Stdin | protocol.Eof):
-            await self._link.send(protocol.encode_request(message))
-            return
-        assert course is not None
-        if isinstance(message, protocol.Eof):
-            keeping.write(None)
-        else:
-            keeping.write(protocol.content_bytes(message.data, message.base64, "$"))
-        await self._link.ready()
-        await self._send_log(course)
-
-    async def _send_log(self, course: Course) -> None:
-        """Send the stdin of a kept run that is not on its way; after a loss, what may be lost."""
-        assert course.keeping is not None
-        while self._link.is_open and (message := course.keeping.unsent(course.id)):
-            await self._try(protocol.encode_request(message), course)
-
     async def _connect(self) -> Connection:
         return await Connection.open(self._endpoint, self.url, self._headers, self._open_timeout_s)
 
-    # What the link tells; see `link.Host`.
 
-    def heard(self, raw: str | bytes) -> Awaitable[None] | None:
-        """Hand a message to its run."""
-        if self._on_message is not None:
-            self._on_message(raw)
-        event = protocol.decode_server(raw)
-        full = None if event is None else self._dispatch(event)
-        return None if full is None else full.outputs.room()
-
-    def cut_off(self, lost: ConnectionLostError) -> float:
-        """End the runs that ended with the connection; return how long the others are kept."""
-        kept = {name: each for name, each in self._courses.items() if each.keeping is not None}
-        ended = [each for name, each in self._courses.items() if name not in kept]
-        self._courses = kept
-        for course in ended:
-            course.end(lost)
-        return max((each.keeping.patience_s for each in kept.values() if each.keeping), default=0)
-
-    def back(self) -> None:
-        """Go on with the runs that were kept."""
-        for course in self._courses.values():
-            self._link.spawn(self._greet(course))
-
-    def gone(self, lost: ConnectionLostError) -> None:
-        """End all runs."""
-        courses, self._courses = self._courses, {}
-        for course in courses.values():
-            course.end(lost)
-
-    async def _greet(self, course: Course, after_s: float = 0.0) -> None:
-        """Attach to a kept run, or ask for it again if it was not accepted yet."""
-        assert course.keeping is not None
-        greetings = course.keeping.greetings
-        await asyncio.sleep(after_s)
-        # On a new socket that has come meanwhile it has been done already.
-        if course.id in self._courses and course.keeping.greetings == greetings:
-            greeting = course.keeping.greeting(course.id)
-            await self._try(protocol.encode_request(greeting), course)
-
-    def _dispatch(self, event: protocol.ServerMessage) -> Course | None:
-        """Give an event to its run; return the run's course if its buffer is full now."""
-        if isinstance(event, protocol.Error):
-            self._refused(event)
-            return None
-        course = None if event.id is UNSET else self._courses.get(event.id)
-        if course is None:
-            return None  # an abandoned run's last words
-        if isinstance(event, Exit | protocol.Detached):
-            del self._courses[course.id]
-        full = course.take(event)
-        if isinstance(event, protocol.Accepted | protocol.Attached):
-            self._link.spawn(self._send_log(course))
-        return course if full else None
-
-    def _refused(self, event: protocol.Error) -> None:
-        pending = [each for each in self._courses.values() if not each.answered.is_set()]
-        course = self._courses.get(event.id) if event.id is not UNSET else None
-        if event.id is UNSET and pending:
-            # The server could not make out whose message it was. Only a request to run is big and
-            # free enough for that, and they are looked at in the order they were sent.
-            course = pending[0]
-        if course is None:
-            return
-        error = RunRefusedError(
-            event.message,
-            code=event.code,
-            path=None if event.path is UNSET else event.path,
-            retry_after_s=None if event.retry_after_s is UNSET else event.retry_after_s,
-        )
-        kept = course.keeping is not None
-        if course in pending or (kept and event.path == "$.run"):
-            del self._courses[course.id]
-            course.end(error)
-        elif kept and event.code in LEFT_CODES:
-            self._link.spawn(self._greet(course, after_s=ATTACH_AGAIN_S))
-        elif event.code != "no_such_run":  # a request that crossed with the exit harms nobody
-            course.refuse(error)
+def _id_of(room: Room | str | None) -> str | None:
+    return room.room if isinstance(room, Room) else room
 
 
 async def _feed(run: Run, data: bytes) -> None:

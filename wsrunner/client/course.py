@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable
 
 from wsrunner import protocol
+from wsrunner.client import flow
 from wsrunner.client.errors import ConnectionLostError, RunRefusedError
 from wsrunner.client.files import Incoming
-from wsrunner.client.flow import Output, OutputBuffer, StdinWindow, StreamName
+from wsrunner.client.flow import Buffer, Output, StdinWindow, StreamName
 from wsrunner.client.keeping import Keeping
 from wsrunner.protocol import Exit
 
@@ -55,7 +56,7 @@ class Course:
         self.waiting: int | None = None
         self.stage: protocol.Stage = "queue"
         self.workspace: str | None = None
-        self.outputs = OutputBuffer()
+        self.outputs: Buffer[Output] = Buffer(flow.OUTPUT_BUFFER_BYTES)
         self.incoming = Incoming()
         self.window = StdinWindow()
         self.answered = asyncio.Event()
@@ -80,7 +81,7 @@ class Course:
                 data = protocol.content_bytes(event.data, event.base64, "$")
                 if keeping is not None:
                     keeping.saw(len(data))
-                full = self.outputs.put(Output(stream, data))
+                full = self.outputs.put(Output(stream, data), len(data))
                 self._news.set()
                 return full
             case protocol.Queued():

@@ -35,6 +35,7 @@ def run_request(
     once: str | None = None,
     waiting: bool = False,
     workspace: str | None = None,
+    room: str | None = None,
 ) -> protocol.RunRequest:
     """Return the request for a run; the arguments are those of `Client.run`.
 
@@ -64,6 +65,7 @@ def run_request(
         outputs=list(outputs),
         waiting=waiting,
         workspace=UNSET if workspace is None else workspace,
+        room=UNSET if room is None else room,
     )
 
 
@@ -79,7 +81,7 @@ def stdin_message(run_id: str, raw: bytes, at: int | None = None) -> protocol.St
     place = UNSET if at is None else at
     if data is not None:
         return protocol.Stdin(id=run_id, data=data, at=place)
-    return protocol.Stdin(id=run_id, base64=_base64(raw), at=place)
+    return protocol.Stdin(id=run_id, base64=base64_text(raw), at=place)
 
 
 def inline_stdin(raw: bytes | None) -> str | None:
@@ -109,7 +111,8 @@ def chunks(raw: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _base64(raw: bytes) -> str:
+def base64_text(raw: bytes) -> str:
+    """Return bytes as a message has them."""
     return base64.b64encode(raw).decode("ascii")
 
 
@@ -118,7 +121,7 @@ def _file(name: str, content: str | bytes) -> protocol.File:
     if as_text is not None:
         return protocol.File(name=name, content=as_text)
     assert isinstance(content, bytes)
-    return protocol.File(name=name, base64=_base64(content))
+    return protocol.File(name=name, base64=base64_text(content))
 
 
 def _limits(limits: Mapping[str, float]) -> protocol.Limits:

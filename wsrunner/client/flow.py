@@ -1,4 +1,4 @@
-"""How much of one run is on its way: output that nobody took yet, stdin that no program read yet.
+"""How much is on its way: output that nobody took yet, stdin that no program read yet.
 
 Both make a fast side wait for a slow one, so that neither costs memory. No I/O.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from wsrunner.units import KIB
 
+T = TypeVar("T")
+
 OUTPUT_BUFFER_BYTES = 256 * KIB
-OUTPUT_COST_BYTES = 128
-"""What one buffered `Output` costs beside its data, so that tiny ones count too."""
+COST_BYTES = 128
+"""What one buffered piece costs beside its data, so that tiny ones count too."""
 STDIN_WINDOW_BYTES = 256 * KIB
 """Stdin sent beyond what the server said the program took; it refuses when 1 MiB waits there."""
 
@@ -32,52 +34,59 @@ class Output(NamedTuple):
     data: bytes
 
 
-class OutputBuffer:
-    """Output between the socket and the consumer.
+class Buffer(Generic[T]):
+    """What has come over the socket and its consumer did not take yet.
 
     Attributes:
         dropped: Some was thrown away, so that what is left is not all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         self.dropped = False
-        self._outputs: deque[Output] = deque()
+        self._items: deque[tuple[T, int]] = deque()
+        self._limit_bytes = limit_bytes
         self._bytes = 0
         self._discarding = False
         self._space = asyncio.Event()
 
     def __bool__(self) -> bool:
-        return bool(self._outputs)
+        return bool(self._items)
 
-    def put(self, output: Output) -> bool:
-        """Take a piece; tell whether the buffer is full now."""
+    @property
+    def last(self) -> T | None:
+        """What came last and is there still."""
+        return self._items[-1][0] if self._items else None
+
+    def put(self, item: T, size_bytes: int) -> bool:
+        """Take a piece of so many bytes; tell whether the buffer is full now."""
         if self._discarding:
             self.dropped = True
             return False
-        self._outputs.append(output)
-        self._bytes += len(output.data) + OUTPUT_COST_BYTES
-        return self._bytes > OUTPUT_BUFFER_BYTES
+        cost = size_bytes + COST_BYTES
+        self._items.append((item, cost))
+        self._bytes += cost
+        return self._bytes > self._limit_bytes
 
-    def take(self) -> Output:
+    def take(self) -> T:
         """Return the next piece; there must be one."""
-        output = self._outputs.popleft()
-        self._bytes -= len(output.data) + OUTPUT_COST_BYTES
-        if self._bytes <= OUTPUT_BUFFER_BYTES // 2:
+        item, cost = self._items.popleft()
+        self._bytes -= cost
+        if self._bytes <= self._limit_bytes // 2:
             self._space.set()
-        return output
+        return item
 
     def discard(self) -> None:
         """Throw away what is there, and all that comes."""
         self._discarding = True
-        self.dropped = self.dropped or bool(self._outputs)
-        self._outputs.clear()
+        self.dropped = self.dropped or bool(self._items)
+        self._items.clear()
         self._bytes = 0
         self._space.set()
 
     async def room(self) -> None:
         """Wait until the consumer took half of a full buffer. Cancelling is safe."""
         self._space.clear()
-        if self._bytes > OUTPUT_BUFFER_BYTES:
+        if self._bytes > self._limit_bytes:
             await self._space.wait()
 
     def end(self) -> None:

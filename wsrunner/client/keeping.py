@@ -29,9 +29,11 @@ class Keeping:
         run: The server's name; None until it has been accepted.
         drive, view: Its keys, as far as they are known.
         key: The one to attach with.
+        room: The server's id of the room that says in its place what this client may do.
         seq: Number of the last event heard.
         tty: Whether the program has a terminal.
         is_open: Whether the run hears what is sent to it now.
+        is_away: Whether what begins it, or goes on with it, is yet to be said on this connection.
         greetings: How often this client has come, or tried to.
         missed_bytes: Output bytes that nobody has any more.
     """
@@ -43,9 +45,11 @@ class Keeping:
         self.drive: str | None = None
         self.view: str | None = None
         self.key = ""
+        self.room = request.room if request and request.room is not UNSET else None
         self.seq = 0
         self.tty = request is not None and request.tty is not UNSET
         self.is_open = False
+        self.is_away = False
         self.greetings = 0
         self.missed_bytes = 0
         # Output bytes heard, those that were missed included; None where they are not known.
@@ -59,10 +63,10 @@ class Keeping:
         self._eofs = 0  # those that are in the log or were before
 
     @classmethod
-    def of(cls, run: str, key: str, after: int) -> Keeping:
+    def of(cls, run: str, key: str, after: int, room: str | None = None) -> Keeping:
         """Return what a client has that attaches to a run."""
         keeping = cls()
-        keeping.run, keeping.key, keeping.seq = run, key, after
+        keeping.run, keeping.key, keeping.room, keeping.seq = run, key, room, after
         keeping._seen_bytes = 0 if after == 0 else None
         return keeping
 
@@ -73,13 +77,18 @@ class Keeping:
 
     def greeting(self, run_id: str) -> protocol.ClientMessage:
         """Return what to say on a new socket: the request again, or that it is to go on."""
-        self.is_open = False
+        self.is_open = self.is_away = False
         self.greetings += 1
         if self.run is None:
             assert self._request is not None
             return self._request
         return protocol.Attach(
-            id=run_id, run=self.run, key=self.key, after=self.seq, once=self.once
+            id=run_id,
+            run=self.run,
+            key=self.key if self.room is None else UNSET,
+            room=UNSET if self.room is None else self.room,
+            after=self.seq,
+            once=self.once,
         )
 
     def accepted(self, event: protocol.Accepted) -> None:
