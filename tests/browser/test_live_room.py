@@ -245,7 +245,7 @@ async def test_it_fits_a_phone(person, ada):
     await bob.ended("Finished")
 
 
-async def test_who_has_a_link_needs_no_token(open_page, start_server):
+async def test_who_has_a_link_needs_no_token(start_server, open_page):
     serving = start_server(token="let-me-in")
     page = await open_page(serving, expected="401")
     await page.get_by_label("Access token", exact=True).fill("let-me-in")
