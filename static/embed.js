@@ -6,6 +6,7 @@
  *
  * Without scripts the code stays readable as it is. Attributes: `language`, `server` (where this file
  * came from, if left out), `token`, `stdin`, `args`, `merge`, `readonly`, `autorun`, and `theme`, light or dark.
+ * With `room` and `key` (and a `name`) it shows a live room: the program as it is written there, and what runs.
  * All widgets of a page share one connection for each server, opened by the first Run.
  */
 
@@ -35,6 +36,8 @@ class WsrunnerCode extends HTMLElement {
   #editor = null;
   #output = null;
   #run = null;
+  /** The room that it shows. @type {import("./wsrunner.js").Room | null} */
+  #room = null;
   #stoppedByReader = false;
   #answered = false;
   #sheetRetryMs = SHEET_RETRY_MIN_MS;
@@ -53,11 +56,13 @@ class WsrunnerCode extends HTMLElement {
     await this.#build(styles);
     this.toggleAttribute("ready", true);
     // Unless somebody was quicker.
-    if (this.hasAttribute("autorun") && this.#parts.log.hidden) this.run();
+    if (this.hasAttribute("room")) await this.#watch();
+    else if (this.hasAttribute("autorun") && this.#parts.log.hidden) this.run();
   }
 
   disconnectedCallback() {
     this.#run?.cancel();
+    this.#room?.leave();
   }
 
   get language() {
@@ -112,7 +117,7 @@ class WsrunnerCode extends HTMLElement {
     log.hidden = input.hidden = result.hidden = reset.hidden = true;
     frame.append(code, bar, log, input, result);
     root.append(frame);
-    this.#parts = { run, reset, status, log, input, result, line, playground };
+    this.#parts = { run, reset, status, log, input, result, line, playground, copy };
     this.#link();
     this.#output = new Output(log, { onOpen: ({ line: at, column }) => this.#editor?.goTo(at, column) });
     copy.addEventListener("click", async () => {
@@ -143,7 +148,7 @@ class WsrunnerCode extends HTMLElement {
     // The code can be read before the editor has come.
     const early = element("pre", "static", original);
     code.append(early);
-    const readOnly = this.hasAttribute("readonly");
+    const readOnly = this.hasAttribute("readonly") || this.hasAttribute("room");
     this.#editor = await createEditor(code, {
       label: `Code, ${this.language}`,
       compact: true,
@@ -151,7 +156,7 @@ class WsrunnerCode extends HTMLElement {
       onChange: (text) => {
         this.#file.content = text;
         this.#link();
-        reset.hidden = text === original;
+        reset.hidden = this.hasAttribute("room") || text === original;
       },
       onRun: () => this.run(),
     });
@@ -182,6 +187,29 @@ class WsrunnerCode extends HTMLElement {
     if (code === this.code) this.#parts.playground.href = new URL(packed, this.#server).href;
   }
 
+  /** Show what is written and run in a room. */
+  async #watch() {
+    const { watchRoom } = await import("./page/lecture.js");
+    const { run, reset, status, log, result, playground, copy } = this.#parts;
+    run.hidden = reset.hidden = playground.hidden = copy.hidden = true;
+    status.textContent = "Coming into the room";
+    this.#room = await watchRoom({
+      connection: this.#connection(),
+      place: {
+        room: this.getAttribute("room") ?? "", key: this.getAttribute("key") ?? "", name: this.getAttribute("name") ?? "",
+      },
+      editor: this.#editor,
+      output: this.#output,
+      tell: (words) => (status.textContent = words),
+      show: (tone, title, more) => this.#show(tone, title, more),
+      begin: () => {
+        this.#output.clear();
+        log.hidden = false;
+        result.hidden = true;
+      },
+    });
+  }
+
   get #server() {
     return this.getAttribute("server") ?? HERE.href;
   }
@@ -193,7 +221,7 @@ class WsrunnerCode extends HTMLElement {
 
   /** Run the code; settles at its end. */
   async run() {
-    if (this.#run) return;
+    if (this.#run || this.hasAttribute("room")) return;
     const { run: trigger, status, log, input, line, result } = this.#parts;
     const request = { language: this.language, code: this.code };
     if (this.hasAttribute("stdin")) request.stdin = this.getAttribute("stdin");
@@ -256,7 +284,9 @@ class WsrunnerCode extends HTMLElement {
 
   #connection() {
     const server = this.#server;
-    const token = this.getAttribute("token") ?? undefined;
+    const room = this.getAttribute("room");
+    // A room's link opens the server, too.
+    const token = this.getAttribute("token") ?? (room ? `room.${room}.${this.getAttribute("key")}` : undefined);
     const key = `${server} ${token ?? ""}`;
     if (!connections.has(key)) connections.set(key, connect(server, { token, reconnect: { attempts: 4 } }));
     return connections.get(key);

@@ -262,3 +262,36 @@ async def test_who_has_a_link_needs_no_token(start_server, open_page):
     await bob.ready()
     await ada.sees("Ada", "Bob")
     assert not await bob.page.locator("#token-dialog").is_visible()
+
+
+async def test_a_widget_on_another_page_shows_the_room(open_page, site, foreign_site, ada):
+    page = await open_page(site, f"http://127.0.0.1:{foreign_site.server_port}/")
+    room, key = ada.links["watch"].partition("#room=")[2].split(".")
+    await page.evaluate(
+        """([room, key, server]) => {
+          const widget = document.createElement("wsrunner-code");
+          for (const [name, value] of Object.entries({ room, key, server, name: "Class" })) {
+            widget.setAttribute(name, value);
+          }
+          widget.textContent = "The lecture has not begun.";
+          document.querySelector("wsrunner-code").replaceWith(widget);
+        }""",
+        [room, key, f"http://{site.address}"],
+    )
+    widget = page.locator("wsrunner-code")
+    await ada.sees("Ada", "Class")
+    await expect(widget.locator(".cm-content")).to_contain_text("print('hello')")
+    await ada.writes("# as it is written")
+    await expect(widget.locator(".cm-content")).to_contain_text("# as it is written")
+    await expect(widget.get_by_role("button", name="Run")).to_be_hidden()
+    await ada.run(ECHO)
+    log = widget.get_by_role("region", name="Program output")
+    await expect(log).to_contain_text("up")
+    await ada.answers("one")
+    await expect(log).to_contain_text("got one")
+    await ada.page.click("#eof")
+    await expect(widget.locator(".outcome")).to_contain_text("Finished")
+    await shoot(page, "widget-room")
+    await ada.page.click("#room-links")
+    await ada.page.get_by_role("button", name="End the room for all").click()
+    await expect(widget.locator(".state")).to_have_text("The room has ended")

@@ -7,7 +7,8 @@ import secrets
 
 from wsrunner.errors import DrainingError, NoSuchRoomError, NotAllowedError, RoomsFullError
 from wsrunner.live.show import new_key
-from wsrunner.rooms.room import Keys, Room, Seat
+from wsrunner.rooms.room import Keys, Room
+from wsrunner.rooms.seat import Seat
 from wsrunner.runs.host import Host
 from wsrunner.runs.job import Principal
 

@@ -1,6 +1,6 @@
-"""One room: who is there, its document as a log of opaque updates, and a seat for each person.
+"""One room: who is there, its document as a log of opaque updates, and what they run.
 
-Owns the bounds on what a room holds. No tasks: a seat's owner asks for what it has to tell.
+Owns the bounds on what a room holds. No tasks.
 """
 
 from __future__ import annotations
@@ -14,37 +14,26 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wsrunner.bucket import Bucket
 from wsrunner.errors import (
     BadMessageError,
-    NoSuchRoomError,
     NotAllowedError,
-    RateLimitedError,
     RoomsFullError,
     TooLargeError,
 )
 from wsrunner.rooms.runs import RoomRuns
+from wsrunner.rooms.seat import UPDATE_COST_BYTES, Seat
 from wsrunner.settings import Settings
 from wsrunner.units import KIB
 from wsrunner.words import rooms as words
-from wsrunner.words.base import Event
 
 UPDATE_MAX_BYTES = 64 * KIB
 AWARENESS_MAX_BYTES = 4 * KIB
-UPDATE_COST_BYTES = 64
-"""What an update takes beside its bytes, so that a million empty ones count too."""
 COMPACT_AFTER = 200
 """Updates after which somebody is asked for one that stands for all."""
 COMPACT_SHARE = 4
 """Likewise after this part of what the document may take."""
 ANSWER_S = 10.0
 """How long who is asked may take before another one is, where the document is full."""
-BURST_S = 5
-"""So many seconds' worth of messages may come at once."""
-TYPED_PER_S = 4
-"""How often the others are told that somebody types."""
-UNTOLD_MAX_BYTES = 1024 * KIB
-"""What may wait for a seat; one that is further behind is told all there is instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,165 +51,6 @@ class Keys:
         works = hmac.compare_digest(given, self.work.encode())
         watches = hmac.compare_digest(given, self.watch.encode())
         return "own" if owns else "work" if works else "watch" if watches else None
-
-
-class Seat:
-    """One person's place in a room.
-
-    Attributes:
-        person: Who it is.
-        watches_only: Whether their token lets them do nothing else, whatever the role.
-        listeners: Called when the role, or the seat itself, is another's or over.
-    """
-
-    def __init__(self, room: Room, person: words.Person, *, watches_only: bool = False) -> None:
-        self.room = room
-        self.person = person
-        self.watches_only = watches_only
-        self.listeners: set[Callable[[], None]] = set()
-        self._untold: list[Event] = []
-        self._untold_bytes = 0
-        self._behind = True  # it has yet to be told all there is
-        self._changed = False
-        self._over: words.Left | None = None
-        self._wake = asyncio.Event()
-        per_s = room.settings.room_messages_per_s
-        self._messages = Bucket(per_s, BURST_S * per_s, room.now_s())
-        self._typed = Bucket(TYPED_PER_S, TYPED_PER_S, room.now_s())
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its client is not in the room any more, or on another seat."""
-        return self.room.seats.get(self.person.person) is not self
-
-    @property
-    def works(self) -> bool:
-        """Whether its client may edit, run, and type into the room's runs."""
-        return not self.watches_only and self.person.role != "watch"
-
-    async def next(self) -> list[Event]:
-        """Wait for what is to be told next; `Left` is the last. Cancelling is safe."""
-        while not (due := self._due()):
-            self._wake.clear()
-            await self._wake.wait()
-        return due
-
-    def _due(self) -> list[Event]:
-        due: list[Event] = []
-        if self._behind:
-            self._behind = self._changed = False
-            due.append(self.room.joined(self))
-            asked = self.room.asked_of(self)
-            if asked is not None:  # it may have been dropped with what this stands for
-                due.append(asked)
-        due += self._untold
-        self._untold, self._untold_bytes = [], 0
-        if self._changed:
-            self._changed = False
-            due.append(self.room.now)
-        if self._over is not None:
-            due.append(self._over)
-        return due
-
-    def tell(self, event: Event, size: int) -> None:
-        """Let it hear something; one that is far behind hears all there is in its place."""
-        if self._untold_bytes + size > UNTOLD_MAX_BYTES:
-            self._untold, self._untold_bytes, self._behind = [], 0, True
-        elif not self._behind:
-            self._untold.append(event)
-            self._untold_bytes += size + UPDATE_COST_BYTES
-        self._wake.set()
-
-    def tell_change(self) -> None:
-        """Let it hear what the room is now; several changes are told as one."""
-        self._changed = True
-        self._wake.set()
-
-    def end(self, reason: str) -> None:
-        """Let it hear that nothing more is told."""
-        self._over = words.Left(room=self.room.id, reason=reason)
-        self._wake.set()
-
-    def leave(self) -> None:
-        """Give it up. Idempotent."""
-        self.room.left(self)
-
-    # What its client may send; none of these waits. NoSuchRoomError: it is not there any more.
-
-    def update(self, data: bytes, replaces: int | None) -> None:
-        """Change the document.
-
-        Args:
-            data: The update's bytes.
-            replaces: See `words.Update`.
-
-        Raises:
-            NotAllowedError: Who watches, or was not asked for one that replaces.
-            TooLargeError: The update, or the document with it.
-            RateLimitedError: Too many messages.
-        """
-        self._spend()
-        self._check_role("work", "edit")
-        if replaces is None:
-            self.room.add(self, data)
-        else:
-            self.room.compact(self, data, replaces)
-
-    def awareness(self, data: bytes) -> None:
-        """Tell the others where this person is; raises as `update`."""
-        self._spend()
-        self.room.note_awareness(self, data)
-
-    def hand(self, *, up: bool) -> None:
-        """Raise the hand, or take it down; raises RateLimitedError."""
-        self._spend()
-        self.room.change(self.person.person, hand=up)
-
-    def grant(self, person: str | None, role: words.Granted) -> None:
-        """Say what somebody may do; None for all but owners.
-
-        Raises:
-            NotAllowedError: Who does not own the room.
-            BadMessageError: There is no such person, or they own it.
-            RateLimitedError: Too many messages.
-        """
-        self._spend()
-        self._check_role("own", "grant or take rights")
-        self.room.grant(person, role)
-
-    def check_runs(self) -> None:
-        """Raise NotAllowedError if its client may not start runs in the room."""
-        self._check_there()
-        self._check_role("work", "run programs")
-
-    def typed(self, run_id: str) -> None:
-        """Let the others know that this person types into a run, now and then."""
-        if self._typed.take(self.room.now_s()):
-            self.room.note_typed(self, run_id)
-
-    def close(self) -> None:
-        """End the room for everybody; raises NotAllowedError."""
-        self._check_there()
-        self._check_role("own", "close it")
-        self.room.close("closed")
-
-    def _check_role(self, role: words.Granted | words.Role, what: str) -> None:
-        if self.watches_only or self.person.role not in (role, "own"):
-            raise NotAllowedError(f"in room {self.room.id} only who may {role} can {what}")
-
-    def _check_there(self) -> None:
-        if self.is_over:
-            raise NoSuchRoomError(f"this client has left room {self.room.id}", path="$.id")
-
-    def _spend(self) -> None:
-        self._check_there()
-        now_s = self.room.now_s()
-        if not self._messages.take(now_s):
-            per_s = self.room.settings.room_messages_per_s
-            raise RateLimitedError(
-                f"more messages to room {self.room.id} than {per_s} a second",
-                retry_after_s=self._messages.wait_s(1, now_s),
-            )
 
 
 class Room:

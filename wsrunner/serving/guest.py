@@ -27,7 +27,7 @@ from wsrunner.live.journal import Entry
 from wsrunner.live.kept import Kept
 from wsrunner.live.show import Item, Role, Seat
 from wsrunner.protocol import Attach, RunRequest
-from wsrunner.rooms.room import Seat as Place
+from wsrunner.rooms.seat import Seat as Place
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Exit, Refused
 from wsrunner.runs.job import Principal

@@ -36,7 +36,7 @@ from wsrunner.protocol import (
     Stdin,
 )
 from wsrunner.rooms.hall import Hall
-from wsrunner.rooms.room import Seat as Place
+from wsrunner.rooms.seat import Seat as Place
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Event, Exit, Refused
 from wsrunner.runs.job import Principal

@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from wsrunner import protocol
 from wsrunner.errors import BadMessageError, WsrunnerError
 from wsrunner.rooms.hall import Hall
-from wsrunner.rooms.room import Seat
+from wsrunner.rooms.seat import Seat
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.job import Principal
 from wsrunner.serving.access import is_loopback
@@ -82,7 +82,7 @@ class Occupant:
         """Pass on what the client sends; never waits.
 
         Raises:
-            WsrunnerError: It can't be done; see `rooms.room.Seat`.
+            WsrunnerError: It can't be done; see `rooms.seat.Seat`.
         """
         seat = self.seat
         match message:
