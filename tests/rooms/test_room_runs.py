@@ -50,7 +50,13 @@ async def has_run(talk, run, *, over):
 @pytest.fixture
 async def people(server):
     """Ada, who owns a room, Bob, who works in it, and Eve, who watches: name → socket; the room."""
-    async with server.talk() as ada, server.talk() as bob, server.talk() as eve:
+    # Who does not read is to be closed all the same.
+    queue = {"max_queue": None}
+    async with (
+        server.talk(**queue) as ada,
+        server.talk(**queue) as bob,
+        server.talk(**queue) as eve,
+    ):
         opened, _ = await opened_by(ada, id="r")
         joined = {
             "bob": await enter(bob, opened, "work", "Bob", id="r"),

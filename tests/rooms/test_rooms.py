@@ -98,7 +98,12 @@ async def test_a_room_outlives_its_owner_who_comes_back_as_who_they_were(server)
 
 async def test_what_is_too_much_is_refused_with_value_and_limit(start_server):
     serving = start_server(rooms=1, room_people=2, room_kb=128, room_messages_per_s=100)
-    async with serving.talk() as ada, serving.talk() as bob, serving.talk() as eve:
+    queue = {"max_queue": None}  # who does not read is to be closed all the same
+    async with (
+        serving.talk(**queue) as ada,
+        serving.talk(**queue) as bob,
+        serving.talk() as eve,
+    ):
         opened, _ = await opened_by(ada)
         await bob.say("open")
         error = await bob.hear_error()
