@@ -661,6 +661,10 @@ def test_the_examples_in_the_docs_run_as_they_stand(url, tmp_path):
         "collect": b"b'olleh\\n' exited 0\n",
         "run": b"stdout b'name? '\nstdout b'hi Ada\\n'\n0\n",
         "attach": b"b'name? '\nb'hi Ada\\n'\n",
+        "rooms": (
+            b"[('Ada', 'own'), ('Bob', 'watch')]\nall there is: []\nchanged: b'Hello'\n"
+            b"[b'42\\n']\nclosed\n"
+        ),
     }
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     # The plot runs in an image of 1 GB, not here.
