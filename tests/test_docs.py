@@ -17,7 +17,7 @@ from wsrunner.errors import IdBusyError
 from wsrunner.gates.base import GateState
 from wsrunner.runs.events import Exit
 from wsrunner.runs.job import Principal
-from wsrunner.serving import monitor
+from wsrunner.serving import monitor_words as monitor
 from wsrunner.serving.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -180,7 +180,7 @@ def test_protocol_md_shows_the_monitor_s_messages_whole():
     blocks = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     texts = [*blocks[:2], *blocks[2].splitlines()]
     types = [monitor.State, monitor.EndedRun, monitor.CancelRun, monitor.SetSlots]
-    types.append(monitor.ForgetWorkspace)
+    types += [monitor.ForgetWorkspace, monitor.DiscardRun, monitor.CloseRoom]
     for text, kind in zip(texts, types, strict=True):
         assert list(json.loads(text)) == ["type", *kind.__struct_fields__]
         message = msgspec.json.decode(text, type=kind)

@@ -8,6 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.rooms.people import hear_kind, opened_by, packed
 from tests.talk import PATIENCE_S
 from wsrunner.runs.events import Exit
 from wsrunner.runs.job import Principal
@@ -72,6 +73,66 @@ async def test_who_is_no_operator_neither_sees_nor_ends_what_is_anothers(start_s
         assert (await talk.finish()).reason == "exited"
         state = await hear(connection, "state")
         assert (state["live"], sum(minute["runs"] for minute in state["minutes"])) == ([], 1)
+
+
+async def test_an_operator_sees_kept_runs_and_rooms_and_ends_them(start_server):
+    serving = start_server(token="client", operator_token="operator")
+    headers = {"X-Access-Token": "client"}
+    async with (
+        follow(serving, "operator") as connection,
+        serving.talk(additional_headers=headers) as ada,
+        serving.talk(additional_headers=headers) as late,
+    ):
+        opened, joined = await opened_by(ada, id="r")
+        await ada.say("update", id="r", base64=packed(b"secret"))
+        await ada.say("run", id="a", room=opened["room"], language="python", code="input()")
+        accepted = await ada.hear_kind("accepted", "a")
+        await ada.hear_kind("started", "a")
+        run, room = accepted["run"], opened["room"]
+        kept = {"bytes": 0}
+        while not kept["bytes"]:
+            state = await hear(connection, "state")
+            (kept,), (shown,) = state["kept"] or [kept], state["rooms"] or [{}]
+        assert (kept["run"], kept["language"], kept["clients"]) == (run, "python", 1)
+        assert kept["left_s"] is None
+        assert shown == {"room": room, "tenant": "", "people": 1, "runs": 1, "bytes": 64 + 6}
+        said = json.dumps(state)
+        secrets = [opened[key] for key in ("own", "work", "watch")] + [packed(b"secret")]
+        secrets += [accepted["drive"], accepted["view"], joined["you"], "Ada"]
+        assert not [secret for secret in secrets if secret in said]
+        await connection.send(json.dumps({"type": "discard", "run": run}))
+        assert (await ada.hear_kind("exit", "a"))["reason"] == "cancelled"
+        while (await hear(connection, "state"))["kept"][0]["left_s"] is None:
+            pass
+        await connection.send(json.dumps({"type": "discard", "run": run}))
+        while (await hear(connection, "state"))["kept"]:
+            pass
+        await late.say("attach", run=run, key=accepted["view"])
+        assert (await late.hear_error())["code"] == "no_such_run"
+        await connection.send(json.dumps({"type": "close", "room": room}))
+        assert (await hear_kind(ada, "left"))["reason"] == "closed"
+        await connection.send(json.dumps({"type": "close", "room": room}))
+        assert (await hear(connection, "error"))["code"] == "no_such_room"
+        assert (await hear(connection, "state"))["rooms"] == []
+
+
+async def test_who_is_no_operator_sees_neither_kept_runs_nor_rooms_of_others(start_server):
+    serving = start_server(token="client")
+    async with (
+        serving.talk(additional_headers={"X-Access-Token": "client"}) as ada,
+        follow(serving, "client") as connection,
+    ):
+        opened, _ = await opened_by(ada, id="r")
+        await ada.say("run", id="a", room=opened["room"], language="python", code="input()")
+        run = (await ada.hear_kind("accepted", "a"))["run"]
+        await hear(connection, "state")  # perhaps from before
+        state = await hear(connection, "state")
+        assert (state["kept"], state["rooms"]) == ([], [])
+        for kind, fields in (("discard", {"run": run}), ("close", {"room": opened["room"]})):
+            await connection.send(json.dumps({"type": kind, **fields}))
+            assert (await hear(connection, "error"))["code"].startswith("no_such_")
+        await ada.say("stdin", id="a", data="\n")
+        assert (await ada.hear_kind("exit", "a"))["reason"] == "exited"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import { banner, notice, toast } from "./notices.js";
 import { element } from "./picker.js";
 import { recallToken } from "./store.js";
 import { tokenDialog } from "./token.js";
-import { duration, elapsed, outcome, sentence } from "./words.js";
+import { duration, elapsed, outcome, sentence, size } from "./words.js";
 
 /** @type {(id: string) => any} Each id of the page has an element of a kind of its own. */
 const $ = (id) => document.getElementById(id);
@@ -16,6 +16,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const TOP = 3;
 const BOTTOM = 147;
 const STAGES = new Map([["queue", "Waiting"], ["build", "Building"], ["run", "Running"]]);
+const GONE = new Set(["no_such_run", "no_such_room"]);
 /** A server may have one token for operators and another for everybody. */
 const OPERATOR_TOKEN = "operator-token";
 const TOKEN = "token";
@@ -60,7 +61,7 @@ function open() {
   };
   socket.onclose = async ({ reason }) => {
     status("Not connected");
-    $("live").replaceChildren();
+    for (const id of ["live", "kept", "rooms"]) $(id).replaceChildren();
     const why = opened ? reason : await trouble();
     if (why) openLater(`${why}.`);
     // A server that has just come up looks the same, once.
@@ -114,8 +115,8 @@ function send(message) {
 function take(message) {
   if (message.type === "state") showState(message);
   else if (message.type === "run") addEnded(message);
-  // A run that has just ended can't be cancelled any more; the next state says so.
-  else if (message.type === "error" && message.code !== "no_such_run") {
+  // What has just ended can't be ended any more; the next state says so.
+  else if (message.type === "error" && !GONE.has(message.code)) {
     wantedSlots = null;
     notice(sentence(message.message));
   }
@@ -149,25 +150,77 @@ function showState(state) {
   $("replicas-words").textContent = state.replicas === 1 ? "replica" : "replicas";
   list($("engines"), state.engines.map(({ name, held: used, slots: all }) => [name, all ? `${used} of ${all}` : used]));
   showLive(state.live);
+  showKept(state.kept);
+  showRooms(state.rooms);
   showWebhooks(state.webhooks, state.webhooks_pending);
   showCharts(state.minutes);
 }
 
 function showLive(runs) {
   $("live-count").textContent = runs.length || "";
-  // Kept rows keep the focus of whoever is about to press Cancel.
-  const rows = new Map([...$("live").children].map((row) => [row.dataset.run, row]));
-  const wanted = runs.map((run) => {
-    const row = rows.get(run.run) ?? liveRow(run);
+  keepRows($("live"), runs, ({ run }) => run, liveRow, (row, run) => {
     row.children[2].textContent = STAGES.get(run.stage) ?? run.stage;
     row.children[3].textContent = elapsed(run.age_s * 1000);
+  });
+  if (!runs.length) none($("live"), 5, "Nothing runs at the moment");
+}
+
+/** Runs that outlive their sockets; nothing where there is none. */
+function showKept(runs) {
+  $("kept-card").hidden = !runs.length;
+  $("kept-count").textContent = runs.length || "";
+  keepRows($("kept"), runs, ({ run }) => run, ({ run, language }) => entryRow(run, language, { type: "discard", run }), (row, run) => {
+    const over = run.left_s !== null;
+    row.children[2].textContent = over ? `Over, to be read for ${duration(run.left_s * 1000)}` : "Goes on";
+    row.children[3].textContent = String(run.clients);
+    row.children[4].textContent = size(run.bytes);
+    labelEnd(row, over ? "Forget" : "Cancel", `kept run ${run.run}`);
+  });
+}
+
+/** The rooms that there are; nothing where there is none. */
+function showRooms(rooms) {
+  $("rooms-card").hidden = !rooms.length;
+  $("rooms-count").textContent = rooms.length || "";
+  keepRows($("rooms"), rooms, ({ room }) => room, ({ room, tenant }) => entryRow(room, tenant || "–", { type: "close", room }), (row, room) => {
+    row.children[2].textContent = String(room.people);
+    row.children[3].textContent = String(room.runs);
+    row.children[4].textContent = size(room.bytes);
+    labelEnd(row, "Close", `room ${room.room}`);
+  });
+}
+
+/** A row with a button that ends what it shows, by this command. */
+function entryRow(name, whose, command) {
+  const button = element("button", "button small");
+  button.type = "button";
+  button.onclick = () => send(command);
+  const cell = element("td", "right");
+  cell.append(button);
+  return tableRow(
+    name, element("td", "run-id", name), element("td", "", whose), element("td"), element("td", "right"), element("td", "right"), cell,
+  );
+}
+
+function labelEnd(row, verb, what) {
+  const button = row.querySelector("button");
+  if (button.textContent === verb) return;
+  button.textContent = verb;
+  button.setAttribute("aria-label", `${verb} ${what}`);
+}
+
+/** Rows of a table: those that stay are kept, and with them the focus of whoever is about to press a button. */
+function keepRows(body, entries, nameOf, make, fill) {
+  const rows = new Map([...body.children].map((row) => [row.dataset.run, row]));
+  const wanted = entries.map((entry) => {
+    const row = rows.get(nameOf(entry)) ?? make(entry);
+    fill(row, entry);
     return row;
   });
   for (const row of rows.values()) if (!wanted.includes(row)) row.remove();
   for (const [index, row] of wanted.entries()) {
-    if ($("live").children[index] !== row) $("live").insertBefore(row, $("live").children[index] ?? null);
+    if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
   }
-  if (!wanted.length) none($("live"), 5, "Nothing runs at the moment");
 }
 
 /** The attempts to send a callback, the last one first; nothing where there was none. */

@@ -9,6 +9,7 @@ from playwright.async_api import expect
 from tests.browser.conftest import shoot
 from tests.browser.playground import Playground, axe_source, violations
 from tests.http_talk import post
+from tests.rooms.people import enter, hear_kind, opened_by
 from tests.webhooks.receiver import receiving
 
 # One event loop for all, as they share one browser.
@@ -123,3 +124,38 @@ async def test_attempts_to_send_a_callback_are_shown(start_server, open_page):
         await expect(row).to_contain_text("127.0.0.1")
         await expect(page.locator("#webhooks-words")).to_have_text("1 waiting")
         assert await violations(page, axe_source()) == []
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+async def test_kept_runs_and_rooms_are_shown_and_ended(start_server, open_page, width):
+    serving = start_server(slots=2)
+    page = await open_page(serving, "/monitor", viewport={"width": width, "height": 800})
+    await expect(page.locator("#state")).to_have_text("Live")
+    for card in ("#kept-card", "#rooms-card"):
+        await expect(page.locator(card)).to_be_hidden()
+    async with serving.talk() as ada, serving.talk() as bob:
+        opened, _ = await opened_by(ada, id="r")
+        await enter(bob, opened, "watch", "Bob", id="r")
+        await ada.say("run", id="a", language="python", code="input()", room=opened["room"])
+        run = (await ada.hear_kind("accepted", "a"))["run"]
+        room = page.locator("#rooms tr")
+        await expect(room.locator("td").nth(2)).to_have_text("2")
+        await expect(room.locator("td").nth(3)).to_have_text("1")
+        kept = page.locator("#kept tr")
+        await expect(kept).to_contain_text("Goes on")
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        for table in await page.locator(".scroll:visible").all():
+            assert await table.evaluate("(t) => t.scrollWidth <= t.clientWidth")
+        assert await violations(page, axe_source()) == []
+        await shoot(page, f"monitor-rooms-{width}")
+        body = await page.locator("main").inner_text()
+        assert not [key for key in ("own", "work", "watch") if opened[key] in body]
+        assert "Bob" not in body
+        await page.get_by_role("button", name=f"Cancel kept run {run}").click()
+        assert (await ada.hear_kind("exit", "a"))["reason"] == "cancelled"
+        await expect(kept).to_contain_text("Over, to be read for")
+        await page.get_by_role("button", name=f"Forget kept run {run}").click()
+        await expect(page.locator("#kept-card")).to_be_hidden()
+        await page.get_by_role("button", name=f"Close room {opened['room']}").click()
+        assert (await hear_kind(bob, "left"))["reason"] == "closed"
+        await expect(page.locator("#rooms-card")).to_be_hidden()

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests import test_http_kept as http
 from tests.live.test_kept import GO_ON, attach, begin, hear_all, seqs, text
@@ -52,6 +53,23 @@ async def test_signals_and_cancel_find_the_server_that_has_the_run(replicas):
         await second.hear_output("int\n")
         await second.say("cancel")
         assert (await hear_all(second))[-1]["reason"] == "cancelled"
+
+
+async def test_a_run_that_is_forgotten_before_its_time_is_found_nowhere(replicas, once):
+    one, two = replicas(2)
+    async with one.talk() as first, two.talk() as second:
+        accepted = await begin(first, code="print('secret')", once=once)
+        await hear_all(first)
+        async with connect(f"{one.url}/v1/monitor", open_timeout=PATIENCE_S) as operator:
+            await operator.send(json.dumps({"type": "discard", "run": accepted["run"]}))
+
+            async def is_found():
+                await second.say("attach", run=accepted["run"], key=accepted["view"])
+                return (await hear_all(second))[-1]["type"] != "error"
+
+            async with asyncio.timeout(PATIENCE_S):
+                while await is_found():
+                    pass
 
 
 async def test_the_same_once_never_runs_twice_on_any_server(replicas, once):

@@ -99,6 +99,13 @@ def _slots(state: Mapping[str, Any]) -> Table:
     if spaces:
         busy = sum(each["busy"] for each in spaces)
         table.add_row("workspaces", f"{len(spaces)}, {busy} busy", "")
+    kept, rooms = state.get("kept", ()), state.get("rooms", ())
+    if kept:
+        over = sum(each["left_s"] is not None for each in kept)
+        table.add_row("kept runs", f"{len(kept)}, {over} over", "")
+    if rooms:
+        people = sum(each["people"] for each in rooms)
+        table.add_row("rooms", f"{len(rooms)}, {people} people", "")
     return table
 
 

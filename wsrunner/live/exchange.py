@@ -201,6 +201,11 @@ class Exchange:
         """Hear that a run is not kept here any more."""
         self._news.forget(kept)
 
+    def disown(self, record: Record) -> None:
+        """Let no other replica find a run any more."""
+        self._disowned[record] = None
+        self._filled.set()
+
     def unfollow(self, followed: Followed) -> None:
         """Follow a run no more."""
         self._followed.pop(followed.record.run_id, None)

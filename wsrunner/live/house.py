@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
@@ -52,7 +53,7 @@ class House:
         self._onces: dict[str, str] = {}
         self._ended_bytes = 0
         self._live = 0
-        self._claiming = 0
+        self._claiming: Counter[str] = Counter()  # runs that are just beginning, by tenant
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._beginning: dict[str, asyncio.Task[Seat | str]] = {}
         self._exchange: Exchange | None = None
@@ -83,7 +84,7 @@ class House:
     @property
     def journal_bytes(self) -> int:
         """What the journals of all kept runs hold, or may yet hold."""
-        going_on = self._live + self._claiming
+        going_on = self._live + self._claiming.total()
         return self._ended_bytes + going_on * self._settings.journal_kb * KIB
 
     @property
@@ -95,6 +96,29 @@ class House:
     def attached(self) -> int:
         """How many clients are attached, over all kept runs."""
         return sum(len(kept.seats) for kept in self.kept.values())
+
+    def seen_by(self, principal: Principal) -> list[Kept]:
+        """Return those that somebody may end by `end`, the oldest first."""
+        return [kept for kept in self.kept.values() if principal.owns(kept.run.principal)]
+
+    def end(self, principal: Principal, run_id: str) -> None:
+        """Cancel a run of this process, or forget it before its time if it is over.
+
+        Raises:
+            NoSuchRunError: There is none, or none that is theirs.
+        """
+        kept = self.kept.get(run_id)
+        if kept is None or not principal.owns(kept.run.principal):
+            raise NoSuchRunError(
+                f"no run {run_id!r} that is yours is kept on this replica", path="$.run"
+            )
+        if not kept.journal.ended:
+            kept.run.end("cancelled")
+            return
+        self._timers[run_id].cancel()
+        self._forget(kept)
+        if self._exchange is not None:
+            self._exchange.disown(kept.record)
 
     async def begin(
         self,
@@ -213,7 +237,7 @@ class House:
         Cancelling is safe: what has been claimed is begun, and left as if its driver had gone.
         """
         # From now on it counts: others may ask before it is there.
-        self._claiming += 1
+        self._claiming[principal.tenant] += 1
         beginning = asyncio.create_task(self._claim(record, job, principal, name, began))
         if record.once:
             self._beginning[record.once] = beginning
@@ -230,7 +254,8 @@ class House:
         try:
             begun = await self._exchange.claim(record) if self._exchange else ""
         finally:
-            self._claiming -= 1
+            self._claiming[principal.tenant] -= 1
+            self._claiming += Counter()  # those of whom none is left go
         return begun or self._start(record, job, principal, name, began)
 
     def _start(
@@ -258,7 +283,7 @@ class House:
 
     def _check_room(self, principal: Principal) -> None:
         settings, most = self._settings, principal.may.kept_runs
-        of_tenant = sum(
+        of_tenant = self._claiming[principal.tenant] + sum(
             kept.run.principal.tenant == principal.tenant for kept in self.kept.values()
         )
         if most and of_tenant >= most:
@@ -269,7 +294,7 @@ class House:
                     retry_after_s=settings.journal_s,
                 )
             )
-        count = len(self.kept) + self._claiming
+        count = len(self.kept) + self._claiming.total()
         if count >= settings.kept_max:
             self._refuse(
                 KeptFullError(

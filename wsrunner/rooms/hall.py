@@ -26,6 +26,7 @@ class Hall:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.rooms: dict[str, Room] = {}
+        self._owners: dict[str, Principal] = {}
         self._openers: dict[str, tuple[str, str]] = {}  # tenant and address
         self._hosts: dict[str, Principal] = {}  # who has opened them
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -65,6 +66,7 @@ class Hall:
             on_close=self._closed,
         )
         self.rooms[room.id] = room
+        self._owners[room.id] = principal
         self._openers[room.id] = opener
         self._hosts[room.id] = principal
         return room.sit("own", name, once)
@@ -95,6 +97,27 @@ class Hall:
             timer.cancel()
         return seat
 
+    def seen_by(self, principal: Principal) -> list[tuple[Room, str]]:
+        """Return those that somebody may end by `end`, the oldest first, each with its tenant."""
+        return [
+            (self.rooms[id_], owner.tenant)
+            for id_, owner in self._owners.items()
+            if principal.owns(owner)
+        ]
+
+    def end(self, principal: Principal, room_id: str) -> None:
+        """End a room for everybody, as its owner's `close` does.
+
+        Raises:
+            NoSuchRoomError: There is none, or none that was opened by who asks.
+        """
+        room = self.rooms.get(room_id)
+        if room is None or not principal.owns(self._owners[room_id]):
+            raise NoSuchRoomError(
+                f"no room {room_id!r} that is yours is on this replica", path="$.room"
+            )
+        room.close("closed")
+
     def _check_place(self, opener: tuple[str, str], tenant_most: int) -> None:
         settings = self._host.settings
         tenant, address = opener
@@ -123,6 +146,7 @@ class Hall:
 
     def _closed(self, room: Room) -> None:
         self.rooms.pop(room.id, None)
+        self._owners.pop(room.id, None)
         self._openers.pop(room.id, None)
         self._hosts.pop(room.id, None)
         timer = self._timers.pop(room.id, None)

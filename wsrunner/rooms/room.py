@@ -99,6 +99,11 @@ class Room:
         return self.settings.room_kb * KIB
 
     @property
+    def held_bytes(self) -> int:
+        """What its document takes."""
+        return self._log_bytes
+
+    @property
     def now(self) -> words.RoomNow:
         """What it is."""
         people = sorted((seat.person for seat in self.seats.values()), key=lambda each: each.number)

@@ -213,4 +213,9 @@ class Metrics(Observer):
         return [
             gauge("wsrunner_rooms", "Rooms.", len(hall.rooms) if hall else 0),
             gauge("wsrunner_room_people", "People in rooms.", hall.people if hall else 0),
+            gauge(
+                "wsrunner_room_bytes",
+                "Bytes of their documents.",
+                sum(room.held_bytes for room in hall.rooms.values()) if hall else 0,
+            ),
         ]

@@ -1,10 +1,10 @@
 """The live feed for operators, ``WS /v1/monitor``: what runs, what waits, what has been.
 
-Owns the record of this process's last hour and the messages of the feed. Never holds code or
-output.
+Owns the record of this process's last hour; the messages are in `monitor_words`. Never holds code
+or output.
 
 The server sends a ``state`` at once and each second, and a ``run`` for every run that ends; the
-operator may send ``cancel`` and ``slots``.
+operator may send commands.
 """
 
 from __future__ import annotations
@@ -14,148 +14,54 @@ import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from wsrunner import protocol
 from wsrunner.errors import BadMessageError, NoSuchRunError, NotAllowedError, WsrunnerError
+from wsrunner.live.house import House
+from wsrunner.rooms.hall import Hall
 from wsrunner.runs.delivery import ReaderGoneError
 from wsrunner.runs.events import Exit
 from wsrunner.runs.job import Principal
 from wsrunner.runs.observers import Facts, Observer
 from wsrunner.runs.registry import Registry
 from wsrunner.runs.run import Run
+from wsrunner.serving.monitor_words import (
+    CancelRun,
+    CloseRoom,
+    Command,
+    DiscardRun,
+    EndedRun,
+    EngineUse,
+    ForgetWorkspace,
+    KeptRun,
+    LiveRun,
+    Minute,
+    RoomUse,
+    SetSlots,
+    State,
+    TenantUse,
+    Warm,
+    Workspace,
+)
 from wsrunner.serving.outlet import Outlet
 from wsrunner.serving.wire import milliseconds
-from wsrunner.webhooks.dispatch import Attempt, Dispatch
+from wsrunner.webhooks.dispatch import Dispatch
 
 EVERY_S = 1.0
 RUNS_KEPT = 200
+SHOWN = 200
+"""Live runs, kept runs, workspaces and rooms that each state shows, of each so many."""
 MINUTES_KEPT = 60
 MINUTE_S = 60
 WEBHOOKS_SHOWN = 20
 """Attempts to send a callback that each state shows, the last ones."""
 
-
-class LiveRun(msgspec.Struct, kw_only=True, frozen=True):
-    """A run that has not ended. `age_s` is since it came."""
-
-    run: str
-    language: str
-    stage: str
-    age_s: float
-
-
-class EndedRun(msgspec.Struct, kw_only=True, frozen=True, tag="run"):
-    """A run that has ended; `at` is Unix time in seconds."""
-
-    run: str
-    language: str
-    at: float
-    stage: str
-    reason: str
-    code: int | None
-    signal: str | None
-    queued_ms: float
-    wall_ms: float
-    first_output_ms: float | None
-
-
-class Minute(msgspec.Struct, kw_only=True, frozen=True):
-    """One minute of the last hour; `at` is its beginning in Unix time, the rest null if no run."""
-
-    at: int
-    runs: int
-    queued_ms_p95: float | None
-    first_output_ms_p50: float | None
-    first_output_ms_p95: float | None
-
-
-class Warm(msgspec.Struct, kw_only=True, frozen=True):
-    """Spare containers of one kind."""
-
-    image: str
-    tty: bool
-    count: int
-
-
-class EngineUse(msgspec.Struct, kw_only=True, frozen=True):
-    """One engine's slots; `slots` is null where only the gate's bound it."""
-
-    name: str
-    held: int
-    slots: int | None
-
-
-class TenantUse(msgspec.Struct, kw_only=True, frozen=True):
-    """What runs and waits of one tenant on this replica."""
-
-    name: str
-    live: int
-    waiting: int
-
-
-class Kept(msgspec.Struct, kw_only=True, frozen=True):
-    """A workspace of this replica, by the server's name for it: its owner's is not told."""
-
-    workspace: str
-    tenant: str
-    image: str
-    busy: bool
-    idle_s: float
-
-
-class State(msgspec.Struct, kw_only=True, frozen=True, tag="state"):
-    """Everything at one moment. `error` says what can't be reached, if anything.
-
-    `recent` holds the last runs that ended, oldest first; in a socket's first state only, as later
-    ones come as ``run``.
-    """
-
-    at: float
-    slots: int | None
-    held: int | None
-    waiting: int | None
-    queue_max: int | None
-    replicas: int | None
-    engines: list[EngineUse]
-    warm: list[Warm]
-    pool_hits: int
-    pool_misses: int
-    draining: bool
-    live: list[LiveRun]
-    tenants: list[TenantUse]
-    workspaces: list[Kept]
-    minutes: list[Minute]
-    error: str | None
-    webhooks_pending: int
-    webhooks: list[Attempt]
-    recent: list[EndedRun] | UnsetType = UNSET
-
-
-class CancelRun(msgspec.Struct, tag="cancel", forbid_unknown_fields=True, frozen=True):
-    """End a run of this replica; it exits as ``cancelled``."""
-
-    run: str
-
-
-class SetSlots(msgspec.Struct, tag="slots", forbid_unknown_fields=True, frozen=True):
-    """Change N for all replicas."""
-
-    slots: Annotated[int, Meta(ge=1, le=100_000)]
-
-
-class ForgetWorkspace(msgspec.Struct, tag="forget", forbid_unknown_fields=True, frozen=True):
-    """End a workspace of this replica: now, or with the run that goes on in it."""
-
-    workspace: str
-
-
-Command = CancelRun | SetSlots | ForgetWorkspace
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _encoder = msgspec.json.Encoder()
@@ -169,10 +75,13 @@ class Monitor(Observer):
 
     Attributes:
         webhooks: Whose attempts are shown; set it once there is one.
+        house, hall: Have the kept runs and the rooms; likewise.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.webhooks: Dispatch | None = None
+        self.house: House | None = None
+        self.hall: Hall | None = None
         self._registry = registry
         self._host = registry.host
         self._recent: deque[_Owned] = deque(maxlen=RUNS_KEPT)
@@ -244,16 +153,9 @@ class Monitor(Observer):
                 for run in self._own_runs(principal)
             ],
             tenants=self._tenants(principal),
-            workspaces=[
-                Kept(
-                    workspace=each.id,
-                    tenant=each.tenant,
-                    image=each.image,
-                    busy=each.busy,
-                    idle_s=round(each.idle_s, 1),
-                )
-                for each in host.workspaces.seen_by(principal)[:RUNS_KEPT]
-            ],
+            workspaces=self._workspaces(principal),
+            kept=self._kept(principal),
+            rooms=self._rooms(principal),
             minutes=self._minutes(now),
             error=error,
             webhooks_pending=self.webhooks.pending if self.webhooks else 0,
@@ -263,7 +165,48 @@ class Monitor(Observer):
 
     def _own_runs(self, principal: Principal) -> list[Run]:
         live = self._registry.live.values()
-        return [run for run in live if principal.owns(run.principal)][:RUNS_KEPT]
+        return [run for run in live if principal.owns(run.principal)][:SHOWN]
+
+    def _workspaces(self, principal: Principal) -> list[Workspace]:
+        return [
+            Workspace(
+                workspace=each.id,
+                tenant=each.tenant,
+                image=each.image,
+                busy=each.busy,
+                idle_s=round(each.idle_s, 1),
+            )
+            for each in self._host.workspaces.seen_by(principal)[:SHOWN]
+        ]
+
+    def _kept(self, principal: Principal) -> list[KeptRun]:
+        if self.house is None:
+            return []
+        return [
+            KeptRun(
+                run=each.record.run_id,
+                tenant=each.run.principal.tenant,
+                language=each.run.language,
+                clients=len(each.seats),
+                bytes=each.journal.held_bytes,
+                left_s=each.left_s(),
+            )
+            for each in self.house.seen_by(principal)[:SHOWN]
+        ]
+
+    def _rooms(self, principal: Principal) -> list[RoomUse]:
+        if self.hall is None:
+            return []
+        return [
+            RoomUse(
+                room=room.id,
+                tenant=tenant,
+                people=len(room.seats),
+                runs=len(room.runs.now),
+                bytes=room.held_bytes,
+            )
+            for room, tenant in self.hall.seen_by(principal)[:SHOWN]
+        ]
 
     def _tenants(self, principal: Principal) -> list[TenantUse]:
         live: Counter[str] = Counter()
@@ -352,6 +295,10 @@ class Monitor(Observer):
                 run.end("cancelled")
             case ForgetWorkspace(workspace=name):
                 self._host.workspaces.end(principal, name[: protocol.QUOTED_MAX])
+            case DiscardRun(run=run_id) if self.house is not None:
+                self.house.end(principal, run_id[: protocol.QUOTED_MAX])
+            case CloseRoom(room=room_id) if self.hall is not None:
+                self.hall.end(principal, room_id[: protocol.QUOTED_MAX])
             case SetSlots(slots=slots):
                 if not principal.operator:
                     raise NotAllowedError(

@@ -73,7 +73,7 @@ def desk_of(
     access.host_of = hall.host_of
     registry.host.observers.append(metrics)
     monitor = Monitor(registry)
-    monitor.webhooks = webhooks
+    monitor.webhooks, monitor.house, monitor.hall = webhooks, house, hall
     return Desk(
         settings=settings,
         registry=registry,
