@@ -192,6 +192,17 @@ async def test_kept_runs_of_a_tenant_are_counted(shared):
         await talk.finish(id="a")
 
 
+async def test_kept_runs_of_a_tenant_that_begin_at_once_are_counted_too(shared):
+    async with shared.talk(**token(SCHOOL)) as talk:
+        run = {"type": "run", "language": "python", "code": "print(input())", "keep_s": 5}
+        await talk.say_together({"id": "a", **run}, {"id": "b", **run})
+        error = await talk.hear_error_of("b")
+        assert (error["code"], "tenant school" in error["message"]) == ("kept_full", True)
+        await talk.hear_started(id="a")
+        await talk.say("cancel", id="a")
+        await talk.finish(id="a")
+
+
 @pytest.mark.parametrize(
     ("whose", "origin", "status"),
     [

@@ -11,7 +11,7 @@ from tests.talk import PATIENCE_S, Talk
 from wsrunner import tenants
 from wsrunner.errors import NoSeatError
 from wsrunner.runs.job import Allowance, Limits, Principal
-from wsrunner.serving.tickets import LIFE_S, TICKETS_MAX, Tickets
+from wsrunner.serving.tickets import LIFE_S, TICKETS_EACH_MAX, TICKETS_MAX, Tickets
 
 EVE = Principal(
     "192.0.2.1",
@@ -36,8 +36,8 @@ async def test_a_ticket_ends_and_is_forgotten():
     now = [0.0]
     tickets = Tickets(None, lambda: now[0])
     old = await tickets.issue(EVE)
-    for _ in range(TICKETS_MAX - 1):
-        await tickets.issue(EVE)
+    for number in range(TICKETS_MAX - 1):
+        await tickets.issue(Principal(f"192.0.2.{number % 100}"))
     with pytest.raises(NoSeatError) as full:
         await tickets.issue(EVE)
     assert full.value.retry_after_s == LIFE_S
@@ -45,6 +45,19 @@ async def test_a_ticket_ends_and_is_forgotten():
     assert await tickets.redeem(old) is None
     assert await tickets.redeem(await tickets.issue(EVE)) == EVE
     assert len(tickets._here) == 0
+
+
+@pytest.mark.parametrize("eve", [EVE, Principal("192.0.2.1")])
+async def test_nobody_takes_all_tickets(eve):
+    tickets = Tickets(None)
+    used = await tickets.issue(eve)
+    for _ in range(TICKETS_EACH_MAX - 1):
+        await tickets.issue(eve)
+    with pytest.raises(NoSeatError, match="1000 tickets of this tenant or client"):
+        await tickets.issue(eve)
+    assert await tickets.issue(Principal("192.0.2.2", "shop"))
+    assert await tickets.redeem(used) == eve
+    assert await tickets.issue(eve)
 
 
 def ticket_of(server, token):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
 
 LIFE_S = 30.0
 TICKETS_MAX = 10_000
-"""Tickets of one server without Redis that have not been used yet."""
+"""Tickets given by one server that have not been used yet."""
+TICKETS_EACH_MAX = 1_000
+"""Those of one tenant; where there are no tenants, of one client."""
 PARAMETER = "ticket"
 _BYTES = 24
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Principal)
+
+
+class _Ticket(NamedTuple):
+    ends_s: float
+    owner: str
+    content: bytes
 
 
 class Tickets:
@@ -41,31 +50,51 @@ class Tickets:
     def __init__(self, store: Store | None, now: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._now = now
-        self._here: dict[str, tuple[float, bytes]] = {}  # in the order in which they end
+        # In the order in which they end; what they stand for only where there is no store.
+        self._here: dict[str, _Ticket] = {}
+        self._of: Counter[str] = Counter()
 
     async def issue(self, principal: Principal) -> str:
         """Return a ticket that stands for somebody.
 
         Raises:
-            NoSeatError: Too many have not been used.
+            NoSeatError: Too many have not been used, of all or of one tenant or client.
             GateUnavailableError: Redis can't be reached.
 
         Cancelling is safe: a ticket that nobody knows ends by itself.
         """
         ticket = secrets.token_urlsafe(_BYTES)
         content = _encoder.encode(principal)
+        owner = principal.tenant or f"@{principal.client}"
+        self._check_place(owner)
+        hashed = _hashed(ticket)
         if self._store is not None:
-            await self._store.put_ticket(_hashed(ticket), content, LIFE_S)
-            return ticket
+            await self._store.put_ticket(hashed, content, LIFE_S)
+            content = b""
+        self._here[hashed] = _Ticket(self._now() + LIFE_S, owner, content)
+        self._of[owner] += 1
+        return ticket
+
+    def _check_place(self, owner: str) -> None:
         now = self._now()
-        while self._here and next(iter(self._here.values()))[0] <= now:
-            del self._here[next(iter(self._here))]
-        if len(self._here) >= TICKETS_MAX:
-            raise NoSeatError(
-                f"{TICKETS_MAX} tickets have not been used yet; there may be no more",
-                retry_after_s=LIFE_S,
-            )
-        self._here[_hashed(ticket)] = now + LIFE_S, content
+        while self._here and next(iter(self._here.values())).ends_s <= now:
+            self._take(next(iter(self._here)))
+        for count, most, whose in (
+            (len(self._here), TICKETS_MAX, ""),
+            (self._of[owner], TICKETS_EACH_MAX, " of this tenant or client"),
+        ):
+            if count >= most:
+                raise NoSeatError(
+                    f"{count} tickets{whose} have not been used yet; the limit is {most} tickets",
+                    retry_after_s=LIFE_S,
+                )
+
+    def _take(self, hashed: str) -> _Ticket | None:
+        ticket = self._here.pop(hashed, None)
+        if ticket is not None:
+            self._of[ticket.owner] -= 1
+            if not self._of[ticket.owner]:
+                del self._of[ticket.owner]
         return ticket
 
     async def redeem(self, ticket: str) -> Principal | None:
@@ -74,12 +103,12 @@ class Tickets:
         Raises:
             GateUnavailableError: Redis can't be reached.
         """
+        hashed = _hashed(ticket)
+        here = self._take(hashed)
         if self._store is not None:
-            content = await self._store.take_ticket(_hashed(ticket))
+            content = await self._store.take_ticket(hashed)
         else:
-            ends_s, content = self._here.pop(_hashed(ticket), (0.0, None))
-            if content is not None and ends_s <= self._now():
-                content = None
+            content = here.content if here and here.ends_s > self._now() else None
         return None if content is None else _decoder.decode(content)
 
 
