@@ -31,8 +31,8 @@ PRINTED = {
 }
 """What is the same each time. The runs of many.py end in any order."""
 BACKENDS = ("backend.mjs", "backend.py")
-ELSEWHERE = {"embed.html", "README.md"}
-"""The page is opened by tests/browser: it is the foreign site there."""
+ELSEWHERE = {"classroom.html", "embed.html", "README.md"}
+"""The pages are opened by tests/browser: they are the foreign site there."""
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
-FOREIGN_PAGE = (Path(__file__).parents[2] / "examples" / "embed.html").read_text(encoding="utf-8")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,9 @@ class _ForeignSite(http.server.BaseHTTPRequestHandler):
     server_url = ""
 
     def do_GET(self):
-        body = FOREIGN_PAGE.replace("http://127.0.0.1:8001", type(self).server_url).encode()
+        name = "classroom.html" if self.path.startswith("/classroom.html") else "embed.html"
+        page = (EXAMPLES / name).read_text(encoding="utf-8")
+        body = page.replace("http://127.0.0.1:8001", type(self).server_url).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
@@ -61,7 +63,7 @@ class _ForeignSite(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def foreign_site():
-    """A site on another port whose page holds a widget; `server_url` is to be set."""
+    """A site on another port with the examples' pages; `server_url` is to be set."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _ForeignSite) as site:
         thread = threading.Thread(target=site.serve_forever)
         thread.start()
