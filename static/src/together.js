@@ -109,7 +109,7 @@ export class Together {
 
   /** Whether there is a program yet. */
   get empty() {
-    return this.#array.length === 0;
+    return this.files.length === 0;
   }
 
   /** What all write; its files are to be shown as they are. @returns {any} */
@@ -118,7 +118,7 @@ export class Together {
   }
 
   get files() {
-    return this.#array.toArray().map((map) => this.#fileOf(map));
+    return this.#array.toArray().filter(isFile).map((map) => this.#fileOf(map));
   }
 
   /** Put another program in the place of the one that is there. @param {any} program */
@@ -144,9 +144,10 @@ export class Together {
       this.#takeFields(program);
       const shown = program.files;
       for (let index = this.#array.length - 1; index >= 0; index--) {
-        const file = this.#fileOf(this.#array.get(index));
-        if (shown.includes(file)) continue;
-        file.takeOut();
+        const entry = this.#array.get(index);
+        const file = isFile(entry) ? this.#fileOf(entry) : null;
+        if (file && shown.includes(file)) continue;
+        file?.takeOut();
         this.#array.delete(index);
       }
       shown.forEach((file, index) => {
@@ -269,6 +270,11 @@ function apply(doc, update) {
   } catch {
     // One that is broken spoils none but itself.
   }
+}
+
+/** Anybody who works in the room may have put anything there. */
+function isFile(entry) {
+  return entry instanceof Y.Map && typeof entry.get("name") === "string" && entry.get("text") instanceof Y.Text;
 }
 
 function madeFile({ name, content }) {

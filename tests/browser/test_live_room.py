@@ -1,6 +1,8 @@
 """Two and three people in one live room of the playground, side by side."""
 
+import asyncio
 import re
+from subprocess import PIPE
 
 import pytest
 import pytest_asyncio
@@ -8,6 +10,7 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import shoot
 from tests.browser.playground import Playground
+from wsrunner.serving.doors.pages import static_dir
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("bundle")]
 
@@ -295,3 +298,36 @@ async def test_a_widget_on_another_page_shows_the_room(open_page, site, foreign_
     await ada.page.click("#room-links")
     await ada.page.get_by_role("button", name="End the room for all").click()
     await expect(widget.locator(".state")).to_have_text("The room has ended")
+
+
+RUBBISH = """
+  import * as Y from "yjs";
+  const doc = new Y.Doc();
+  const file = new Y.Map([["name", "x"], ["text", 3]]);
+  doc.getArray("files").insert(0, [7, "text", file, new Y.Map()]);
+  for (const [name, value] of [["language", {}], ["args", 3], ["input", "none"], ["merge", "x"]]) {
+    doc.getMap("program").set(name, value);
+  }
+  console.log(Buffer.from(Y.encodeStateAsUpdate(doc)).toString("base64"));
+"""
+
+
+async def test_rubbish_in_the_document_breaks_nobodys_page(person, ada, site, node):
+    made = await asyncio.create_subprocess_exec(
+        *node, "--input-type=module", stdin=PIPE, stdout=PIPE, cwd=static_dir()
+    )
+    rubbish = (await made.communicate(RUBBISH.encode()))[0].decode().strip()
+    room, key = ada.links["work"].partition("#room=")[2].split(".")
+    async with site.talk() as eve:
+        await eve.say("join", room=room, key=key, name="Eve")
+        await eve.hear_kind("joined")
+        await eve.say("update", base64=rubbish)
+        await eve.say("update", base64="bm8gdXBkYXRlIGF0IGFsbA==")
+        await eve.say("awareness", base64="bm8gYXdhcmVuZXNz")
+        await ada.sees("Ada", "Eve")
+    await ada.sees("Ada")
+    await ada.writes("# goes on")
+    bob = await come_in(person, ada, "work", "Bob")
+    await expect(bob.code).to_contain_text("# goes on")
+    await bob.run()
+    await ada.says("hello")
