@@ -230,7 +230,7 @@ export class Live {
     who.disabled = mine;
     who.title = mine ? "" : this.#followed === person.person ? "Follow no longer" : `Follow ${person.name}: see where they write`;
     chip.append(who);
-    if (person.hand) chip.append(element("span", "hand", "✋"), element("span", "visually-hidden", "has raised a hand"));
+    if (person.hand) chip.append(element("span", "hand", "hand up"));
     if (person.role === "watch") chip.append(element("span", "soft", "watches"));
     if (me.role === "own" && person.role !== "own") {
       const watches = person.role === "watch";
