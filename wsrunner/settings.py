@@ -337,7 +337,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1, le=100_000)],
         Meta(
             description="Callbacks that may wait for their run or their receiver, over all "
-            "replicas; a run with a further one is refused with kept_full."
+            "replicas, of one tenant half of them; a run with a further one is refused with "
+            "kept_full."
         ),
     ] = 256
     rooms: Annotated[

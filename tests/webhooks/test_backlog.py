@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.talk import PATIENCE_S
-from wsrunner.errors import GateUnavailableError
+from wsrunner.errors import GateUnavailableError, KeptFullError
+from wsrunner.webhooks.dispatch import Dispatch
 from wsrunner.webhooks.message import Message
 from wsrunner.webhooks.store import RedisBacklog
 
@@ -39,6 +40,29 @@ async def test_what_is_due_later_is_not_taken_before_and_a_later_state_replaces_
         await backlog.put(Message(id="r1", url="u", body=b"end"), 0)
         assert [message.body for message in await due(backlog)] == [b"end"]
         assert await backlog.count() == 1
+
+
+async def test_what_waits_is_counted_by_owner(open_backlog):
+    async with open_backlog() as backlog:
+        for number, owner in enumerate(["school", "school", "shop", ""]):
+            await backlog.put(Message(id=f"r{number}", url="u", owner=owner), 600)
+        await backlog.put(Message(id="r0", url="u", owner="school", body=b"end"), 600)
+        counts = [await backlog.count(owner) for owner in ("", "school", "shop", "elsewhere")]
+        assert counts == [4, 2, 1, 0]
+        await backlog.drop("r0")
+        assert (await backlog.count(), await backlog.count("school")) == (3, 1)
+
+
+async def test_one_tenant_leaves_room_for_the_others(open_backlog):
+    async with open_backlog() as backlog:
+        dispatch = Dispatch(backlog, ["*"], private=True, pending_max=4)
+        for number in range(2):
+            await dispatch.check_room("school")
+            await backlog.put(Message(id=f"r{number}", url="u", owner="school"), 600)
+        with pytest.raises(KeptFullError, match=r"2 callbacks of tenant school .* limit is 2"):
+            await dispatch.check_room("school")
+        await dispatch.check_room("shop")
+        await dispatch.check_room("")
 
 
 async def test_a_lease_that_is_over_lets_others_take_it(open_backlog):

@@ -32,8 +32,8 @@ class Backlog(ABC):
         """Keep a message no more. Idempotent."""
 
     @abstractmethod
-    async def count(self) -> int:
-        """Return how many are kept."""
+    async def count(self, owner: str = "") -> int:
+        """Return how many are kept, of all or of one owner."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -63,9 +63,9 @@ class MemoryBacklog(Backlog):
         """See `Backlog.drop`."""
         self._kept.pop(message_id, None)
 
-    async def count(self) -> int:
+    async def count(self, owner: str = "") -> int:
         """See `Backlog.count`."""
-        return len(self._kept)
+        return sum(owner in {"", each.owner} for _, each in self._kept.values())
 
     async def close(self) -> None:
         """See `Backlog.close`."""

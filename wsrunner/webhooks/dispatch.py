@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """Attempts that are made at the same time."""
+OWNER_SHARE = 2
+"""One tenant may have this part of the callbacks that may wait."""
 LEASE_S = 60.0
 """After which another replica takes a message: longer than any attempt."""
 RENEW_S = 20.0
@@ -144,11 +146,11 @@ class Dispatch:
         if secret:
             key_of(secret)
 
-    async def check_room(self) -> None:
-        """Let one more pass.
+    async def check_room(self, owner: str) -> None:
+        """Let one more pass, of this tenant; '' for nobody's.
 
         Raises:
-            KeptFullError: As many wait as may.
+            KeptFullError: As many wait as may, of all or of one tenant.
             GateUnavailableError: The backlog can't be reached.
         """
         count = await self._backlog.count()
@@ -158,8 +160,18 @@ class Dispatch:
                 path="$.callback",
                 retry_after_s=LEASE_S,
             )
+        most = max(1, self._pending_max // OWNER_SHARE)
+        if owner and (count := await self._backlog.count(owner)) >= most:
+            raise KeptFullError(
+                f"{count} callbacks of tenant {owner} wait to be sent; the limit is {most} "
+                "callbacks of one tenant",
+                path="$.callback",
+                retry_after_s=LEASE_S,
+            )
 
-    def follow(self, show: Show, url: str, secret: str, word: Callable[[Show], bytes]) -> None:
+    def follow(
+        self, show: Show, url: str, secret: str, word: Callable[[Show], bytes], owner: str = ""
+    ) -> None:
         """Send a message when a run has ended, unless it is refused before anything else.
 
         Args:
@@ -167,8 +179,9 @@ class Dispatch:
             url: Where the message goes; must have passed `check`.
             secret: What it is signed with, if it is.
             word: Returns its body, once the run has ended.
+            owner: The tenant that it counts for.
         """
-        message = Message(id=show.record.run_id, url=url, secret=secret)
+        message = Message(id=show.record.run_id, url=url, secret=secret, owner=owner)
         # Taken here: whatever happens to the run from now on is heard.
         # It is none of the clients that are counted.
         seat = Seat(show, "view", 0, "")

@@ -39,6 +39,7 @@ class Message(msgspec.Struct, kw_only=True):
         body: JSON; empty while the run goes on.
         attempts: How many there have been.
         until: Unix time after which no further one is made.
+        owner: The tenant that it counts for; empty for nobody's.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Message(msgspec.Struct, kw_only=True):
     body: bytes = b""
     attempts: int = 0
     until: float = 0.0
+    owner: str = ""
 
 
 def key_of(secret: str) -> bytes:

@@ -3,6 +3,8 @@
 -- KEYS[1]  what is due when (zset, see put.lua)     ARGV[1]  beginning of the messages' keys
 -- ARGV[2]  how many at most                         ARGV[3]  the lease, ms
 --
+-- KEYS[2]  whose each is (hash)
+--
 -- Returns the contents of those that are there. What has outlived its message is forgotten. All keys
 -- have one hash tag, so that a Cluster has them on one node though not all of them are named.
 local time = redis.call('TIME')
@@ -15,6 +17,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
     taken[#taken + 1] = content
   else
     redis.call('ZREM', KEYS[1], id)
+    redis.call('HDEL', KEYS[2], id)
   end
 end
 return taken

@@ -85,7 +85,7 @@ class KeptRuns:
         self, request: web.Request, asked: protocol.PostedRun, principal: Principal
     ) -> web.StreamResponse:
         """Start a run that goes on without its client; answers once it is accepted."""
-        began = await self._announced(asked)
+        began = await self._announced(asked, principal.tenant)
         # Its client has gone by then: with 0 seconds it would not outlive this answer.
         keep_s = self._desk.settings.keep_s if asked.keep_s is UNSET else asked.keep_s
         count_run(self._desk, principal)
@@ -108,7 +108,7 @@ class KeptRuns:
             response.headers["Preference-Applied"] = "respond-async"
         return response
 
-    async def _announced(self, asked: protocol.PostedRun) -> Callable[[Show], None]:
+    async def _announced(self, asked: protocol.PostedRun, tenant: str) -> Callable[[Show], None]:
         """Return what is to be called with the run, which sees to its callback if it has one.
 
         Raises:
@@ -118,8 +118,8 @@ class KeptRuns:
         if callback is UNSET:
             return lambda _: None
         webhooks.check(callback.url, callback.secret)
-        await webhooks.check_room()
-        return lambda show: webhooks.follow(show, callback.url, callback.secret, told_end)
+        await webhooks.check_room(tenant)
+        return lambda show: webhooks.follow(show, callback.url, callback.secret, told_end, tenant)
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Say how a run is, or tell of it from where the client has left it."""
