@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from tests.certificates import make_certificate
 from tests.docker_fixtures import absent
-from tests.serving import COMMAND, environment
+from tests.serving import COMMAND, environment, until
 from tests.talk import PATIENCE_S
 from wsrunner.errors import SetupError
 from wsrunner.serving import tls
@@ -125,6 +126,12 @@ async def test_a_certificate_that_changes_is_used_from_then_on(pair, tmp_path, m
     shutil.copy(second, certificate)
     await use(second.read_text().strip())
     following.cancel()
+
+
+def test_sighup_has_it_read_again(secured):
+    secured.signal(signal.SIGHUP)
+    until(lambda: "was read again and is in use" in secured.log.read_text(), "it was read again")
+    assert secured.get("/healthz")
 
 
 def test_what_can_not_be_served_with_stops_the_start(pair, tmp_path):

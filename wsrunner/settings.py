@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(
             description="File with the certificate, and those up to its issuer, in PEM; then the "
-            "port speaks TLS (wss, https) alone. Read again when it changes."
+            "port speaks TLS (wss, https) alone. Read again when it changes, and on SIGHUP."
         ),
     ] = ""
     tls_key: Annotated[

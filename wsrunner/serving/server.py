@@ -68,6 +68,18 @@ def serve(settings: Settings) -> None:
     uvloop.run(_serve(settings))
 
 
+class Reload:
+    """Has files read again; who reads one clears its event."""
+
+    def __init__(self) -> None:
+        self.tenants, self.certificate = asyncio.Event(), asyncio.Event()
+
+    def set(self) -> None:
+        """Ask for it."""
+        self.tenants.set()
+        self.certificate.set()
+
+
 async def _serve(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -78,7 +90,7 @@ async def _serve(settings: Settings) -> None:
         stop.set()
 
     loop = asyncio.get_running_loop()
-    reload = asyncio.Event()
+    reload = Reload()
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop)
@@ -90,14 +102,15 @@ async def _serve(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def open_server(
-    settings: Settings, hurry: asyncio.Event | None = None, reload: asyncio.Event | None = None
+    settings: Settings, hurry: asyncio.Event | None = None, reload: Reload | None = None
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve for the length of the block; yields the (host, port) that it listens on.
 
     It listens before it has an engine: see `opening`. The block is cancelled if there is none.
 
     Leaving the block drains: no new runs, live ones get up to `drain_s` or until `hurry` is set,
-    then every socket is closed with 1001. Setting `reload` has the file of tenants read again.
+    then every socket is closed with 1001. Setting `reload` has the files of tenants and of TLS
+    read again.
 
     Raises:
         SetupError: The settings can't be served.
@@ -105,8 +118,9 @@ async def open_server(
     _refuse_unguarded(settings)
     catalogue = languages.load(settings.languages)
     warm = _parse_warm(settings.warm, catalogue)
-    tenancy = Tenancy(settings.tenants, catalogue, reload or asyncio.Event())
-    certificate = certificate_of(settings)
+    reload = reload or Reload()
+    tenancy = Tenancy(settings.tenants, catalogue, reload.tenants)
+    certificate = certificate_of(settings, reload.certificate)
     listener = _bind(settings)
     host, number = listener.getsockname()[:2]
     instance = settings.instance or f"{socket.gethostname()}:{number}"

@@ -1,4 +1,4 @@
-"""TLS on the port: the certificate, which is read again when its files change.
+"""TLS on the port: the certificate, which is read again when its files change, and on SIGHUP.
 
 Owns the context that new connections are accepted with; those that are open keep what they have.
 TLS has no half-close in asyncio, so also how a server says that it has said its last.
@@ -7,6 +7,7 @@ TLS has no half-close in asyncio, so also how a server says that it has said its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from pathlib import Path
@@ -28,6 +29,7 @@ class Certificate:
     Args:
         certificate: File in PEM, the server's own first, then those up to its issuer.
         key: File in PEM; empty if the key is in `certificate`, too.
+        again: When it is set, the files are read again, whether they have changed or not.
 
     Attributes:
         context: For the listening port.
@@ -36,8 +38,9 @@ class Certificate:
         SetupError: They can't be used.
     """
 
-    def __init__(self, certificate: str, key: str) -> None:
+    def __init__(self, certificate: str, key: str, again: asyncio.Event | None = None) -> None:
         self._files = [Path(file) for file in (certificate, key or certificate)]
+        self._again = again or asyncio.Event()
         self._seen = self._stamps()
         try:
             self.context = self._load()
@@ -47,19 +50,22 @@ class Certificate:
     async def follow(self) -> None:
         """Use what the files become, for ever; what can't be used changes nothing."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._again.wait()
             stamps = self._stamps()
-            if stamps == self._seen:
+            if stamps == self._seen and not self._again.is_set():
                 continue
+            self._again.clear()
             self._seen = stamps
             try:
                 # On one of its own first: half a change would break the one in use.
                 self._load()
                 self._load_into(self.context)
             except OSError as exc:
-                log.warning("%s changed and can't be used: %s", self._named(), _reason(exc))
+                log.warning("%s was read again and can't be used: %s", self._named(), _reason(exc))
             else:
-                log.info("%s changed and is in use", self._named())
+                log.info("%s was read again and is in use", self._named())
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -89,14 +95,14 @@ def _reason(exc: OSError) -> str:
     return exc.strerror or str(exc)
 
 
-def certificate_of(settings: Settings) -> Certificate | None:
-    """Return the certificate that is set, if one is.
+def certificate_of(settings: Settings, again: asyncio.Event | None = None) -> Certificate | None:
+    """Return the certificate that is set, if one is; setting `again` has it read again.
 
     Raises:
         SetupError: There is a key without one, or it can't be used.
     """
     if settings.tls_cert:
-        return Certificate(settings.tls_cert, settings.tls_key)
+        return Certificate(settings.tls_cert, settings.tls_key, again)
     if settings.tls_key:
         raise SetupError("--tls-key is given without --tls-cert")
     return None
