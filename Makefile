@@ -5,7 +5,7 @@ PYTHON ?= python3
 LANGUAGES ?=
 TEST_LANGUAGES := python javascript c cpp bash ruby perl lua php go java typescript coffeescript
 # What tests use beside Docker, as command:package.
-TEST_TOOLS := curl:curl redis-server:redis-server chromium:chromium node:nodejs npm:npm docker-compose:docker-compose openssl:openssl
+TEST_TOOLS := curl:curl redis-server:redis-server chromium:chromium node:nodejs npm:npm docker-compose:docker-compose openssl:openssl runsc:runsc
 ARGS ?=
 REPLICAS ?= 3
 # Looked up when needed: `up` may have to install it first.
