@@ -45,3 +45,31 @@ async def test_who_comes_too_fast_is_told_when_to_come_again(start_server):
     assert json.loads(body)["code"] == "rate_limited"
     assert json.loads(body)["retry_after_s"] > 0
     assert int(headers["Retry-After"]) >= 1
+
+
+def forwarded(*values):
+    return {"X-Forwarded-For": list(values)}.__getitem__
+
+
+def test_through_a_proxy_it_is_the_client_s_address_that_counts():
+    knocks = Knocks(1, Clock(), proxies=["10.0.0.0/8"])
+    assert knocks.is_proxy("10.1.2.3")
+    assert not knocks.is_proxy("192.0.2.1")
+    for _ in range(int(BURST_S)):
+        assert knocks.wait_s_of(forwarded("192.0.2.1"), "10.1.2.3") == 0
+    assert knocks.wait_s_of(forwarded("192.0.2.1"), "10.1.2.3") > 0
+    # What a client says itself stands before what the proxy adds, and counts for nothing.
+    assert knocks.wait_s_of(forwarded("192.0.2.9, 192.0.2.1"), "10.1.2.3") > 0
+    assert knocks.wait_s_of(forwarded("192.0.2.2"), "10.1.2.3") == 0
+    assert not any(knocks.wait_s_of(forwarded(), "10.1.2.3") for _ in range(100))
+
+
+async def test_a_client_behind_a_proxy_is_refused_and_the_next_one_is_not(start_server):
+    server = start_server(proxies="127.0.0.1", connections_per_s=1, warm_max=0)
+
+    def come(client):
+        return shake_hands(server.address, **{"X-Forwarded-For": client})
+
+    answers = await asyncio.gather(*(asyncio.to_thread(come, "192.0.2.1") for _ in range(20)))
+    assert {answer[0] for answer in answers} == {101, 429}
+    assert (await asyncio.to_thread(come, "192.0.2.2"))[0] == 101

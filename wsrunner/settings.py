@@ -274,8 +274,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=0, le=1_000_000)],
         Meta(
             description="Connections one client address may open a second over time, loopback "
-            "aside; a further one is refused (429, rate_limited). 0 for no limit, as behind a "
-            "balancer, whose address all have."
+            "aside; a further one is refused (429, rate_limited). Those through one of --proxies "
+            "count as their client's. 0 for no limit, as behind a balancer that is not among them."
         ),
     ] = 100
     runs_per_minute: Annotated[

@@ -358,7 +358,7 @@ def client_of(headers: HeaderValues, peer: str, proxies: Sequence[Network]) -> s
         entry.strip() for value in headers("X-Forwarded-For") for entry in value.split(",")
     ]
     client = peer
-    while forwarded and _is_in(client, proxies):
+    while forwarded and is_in(client, proxies):
         client = _bare(forwarded.pop())
     # What is no address is not worth more than the peer that let it pass.
     return client if _address(client) else peer
@@ -371,7 +371,8 @@ def _bare(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def _is_in(client: str, networks: Sequence[Network]) -> bool:
+def is_in(client: str, networks: Sequence[Network]) -> bool:
+    """Whether an address is of one of these networks."""
     address = _address(client)
     return address is not None and any(address in network for network in networks)
 

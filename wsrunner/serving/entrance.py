@@ -28,6 +28,7 @@ LINE_MAX_BYTES = 8 * 1024
 OPEN_S = 5.0
 """How long a client may take over the head of its first request."""
 _HEAD_END = b"\r\n\r\n"
+_FORWARDED = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE)
 _WEBSOCKET = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -76,7 +77,16 @@ class Entrance(asyncio.Protocol):
         options: Of the socket.
     """
 
-    __slots__ = ("_doorway", "_head", "_socket", "_timer", "_told", "_transport", "_wait_s")
+    __slots__ = (
+        "_doorway",
+        "_head",
+        "_peer",
+        "_socket",
+        "_timer",
+        "_told",
+        "_transport",
+        "_wait_s",
+    )
 
     def __init__(
         self, protocol: ServerProtocol, server: Server, *, doorway: Doorway, **options: Any
@@ -92,7 +102,10 @@ class Entrance(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # A client that has gone already may have no address any more.
         peer = transport.get_extra_info("peername") or ("",)
-        self._wait_s = self._doorway.knocks.wait_s(str(peer[0]))
+        self._peer = str(peer[0])
+        knocks = self._doorway.knocks
+        # None until the head says who comes.
+        self._wait_s = None if knocks.is_proxy(self._peer) else knocks.wait_s(self._peer)
         self._doorway.entering.add(self)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(OPEN_S, self._too_late)
@@ -125,6 +138,8 @@ class Entrance(asyncio.Protocol):
         found = self._head.find(_HEAD_END)
         end = found + len(_HEAD_END)
         size = end if found >= 0 else len(self._head)
+        if found >= 0 and self._wait_s is None:
+            self._wait_s = self._doorway.knocks.wait_s_of(self._forwarded, self._peer)
         line = self._head.find(b"\r\n", 0, LINE_MAX_BYTES + 2)
         if line < 0 and size > LINE_MAX_BYTES:
             self._refuse(
@@ -146,6 +161,11 @@ class Entrance(asyncio.Protocol):
             )
         elif found >= 0:
             self._hand_over(end)
+
+    def _forwarded(self, _name: str) -> list[str]:
+        """Return the values of X-Forwarded-For, the one header that says who comes."""
+        end = self._head.find(_HEAD_END)
+        return [value.decode("latin-1") for value in _FORWARDED.findall(self._head, 0, end)]
 
     def leave(self) -> None:
         """End it."""

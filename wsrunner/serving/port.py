@@ -149,7 +149,7 @@ async def open_port(
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
     desk = desk_of(settings, registry, house, access, webhooks)
-    doorway = Doorway(desk.inlet, Knocks(settings.connections_per_s))
+    doorway = Doorway(desk.inlet, Knocks(settings.connections_per_s, proxies=settings.proxies))
     server = await _listen(desk, doorway, listener, certificate)
     port = Port(desk, server, doorway)
     tasks = [
