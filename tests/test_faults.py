@@ -102,6 +102,66 @@ async def test_a_container_that_is_paused_ends_at_its_time_limit_and_is_removed(
     await asyncio.to_thread(server.settle)
 
 
+FIRST_TO_GO = """
+with open("/proc/1/oom_score_adj", "w") as file:
+    file.write("1000")
+with open("/proc/self/oom_score_adj", "w") as file:
+    file.write("0")
+print("ready", flush=True)
+with open("full", "wb") as file:
+    while True:
+        file.write(bytes(1 << 20))
+"""
+"""Files there are memory, and no process's: the kernel then takes the one that it was told to."""
+
+
+async def test_the_first_process_killed_for_want_of_memory_is_told_and_leaves_nothing(server, talk):
+    # The kernel takes the process that the program names, which is the one that reports.
+    outcome = await talk.run("python", FIRST_TO_GO, limits={"memory_mb": 64})
+    assert outcome.stdout == "ready\n"
+    assert outcome.reason == "out_of_memory"
+    # Nobody was left to report what it had used.
+    assert (outcome.cpu_ms, outcome.memory_kb) == (None, None)
+    await asyncio.to_thread(server.settle)
+
+
+async def test_half_a_handshake_is_told_to_hurry_and_ends(server):
+    def begin():
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:
+            raw.sendall(b"GET /v1/run HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n")
+            return b"".join(iter(lambda: raw.recv(4096), b""))
+
+    answer = await asyncio.to_thread(begin)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"timeout"' in answer
+
+
+LEAPING_CLOCK = (
+    "import itertools, time",
+    "wall, readings = time.time, itertools.count()",
+    "time.time = lambda: wall() + next(readings) % 3 * 50_000_000",
+    "import wsrunner.serving.server",
+    "wsrunner.serving.server.SWEEP_EVERY_S = 0.1",
+)
+"""Stepped by more than a year, forth and back, at each reading; leftovers are looked for often."""
+
+
+async def test_a_clock_that_is_stepped_ends_no_run_and_holds_none_up(start_with):
+    server = start_with(*LEAPING_CLOCK, warm="python=1")
+    async with server.talk() as talk:
+        code = "import time\nprint('ready')\ntime.sleep(2)\nprint(input())"
+        await talk.say("run", language="python", code=code)
+        await talk.hear_output("ready\n")
+        await talk.say("stdin", data="still there\n")
+        outcome = await talk.finish()
+        assert (outcome.reason, outcome.stdout) == ("exited", "ready\nstill there\n")
+        assert 2000 <= outcome.wall_ms < 1000 * PATIENCE_S
+        timed = await talk.run("python", READY_THEN_WAIT, id="b", limits={"wall_s": 1})
+        assert timed.reason == "timeout"
+    server.settle()
+
+
 async def test_a_server_that_stood_still_longer_than_its_lease_loses_its_runs(replicas):
     still, other = replicas(2, lease_s=SHORT_LEASE_S)
     async with still.talk() as first, other.talk() as second:
