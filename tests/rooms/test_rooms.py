@@ -255,3 +255,30 @@ async def test_who_has_left_leaves_nothing_behind(hall):
             do()
     joined = (await tutor.next())[0]
     assert (joined.awareness, joined.updates) == ({}, [])
+
+
+async def test_who_comes_back_after_leaving_has_the_role_and_the_hand_of_before(server):
+    once = "a" * 16
+    async with server.talk() as ada, server.talk() as bob:
+        opened, _ = await opened_by(ada)
+        joined = await enter(bob, opened, "work", "Bob", once)
+        await bob.say("hand")
+        await ada.say("grant", person=joined["you"], role="watch")
+        await hear_kind(bob, "room", lambda event: event["people"][1]["role"] == "watch")
+        await bob.say("leave")
+        await hear_kind(bob, "left")
+        again = await enter(bob, opened, "work", "Bob", once)
+        assert again["you"] == joined["you"]
+        assert again["now"]["people"][1]["role"] == "watch"
+        assert again["now"]["people"][1]["hand"]
+        # What is granted to all, is to who is away, too.
+        await bob.say("leave")
+        await hear_kind(bob, "left")
+        await ada.say("grant", role="work")
+        await hear_kind(ada, "room")
+        again = await enter(bob, opened, "work", "Bob", once)
+        assert again["now"]["people"][1]["role"] == "work"
+        # Somebody else with that key is what it makes of newcomers.
+        async with server.talk() as cid:
+            other = await enter(cid, opened, "work", "Cid", "b" * 16)
+            assert other["now"]["people"][2]["role"] == "work"

@@ -32,6 +32,8 @@ COMPACT_AFTER = 200
 """Updates after which somebody is asked for one that stands for all."""
 COMPACT_SHARE = 4
 """Likewise after this part of what the document may take."""
+GONE_MAX = 200
+"""People who have left and are known still, if they come back."""
 ANSWER_S = 10.0
 """How long who is asked may take before another one is, where the document is full."""
 
@@ -81,6 +83,7 @@ class Room:
         self.keys = keys
         self.settings = settings
         self.seats: dict[str, Seat] = {}
+        self._gone: dict[str, words.Person] = {}
         self.runs = RoomRuns()
         self._on_empty = on_empty
         self._on_close = on_close
@@ -142,10 +145,13 @@ class Room:
         taken = {seat.person.number for seat in self.seats.values()}
         number = next(number for number in range(len(taken) + 1) if number not in taken)
         person = words.Person(person=id_, name=name, role=role, number=number)
-        if before is not None:
-            kept = before.person
+        kept = self._gone.pop(id_, None) if before is None else before.person
+        if kept is not None:
+            # Whose right was taken does not get it back by leaving and coming again.
             keep = "own" if role == "own" else kept.role if kept.role != "own" else role
-            person = msgspec.structs.replace(person, role=keep, number=kept.number, hand=kept.hand)
+            person = msgspec.structs.replace(person, role=keep, hand=kept.hand)
+        if before is not None:
+            person = msgspec.structs.replace(person, number=before.person.number)
             before.end("elsewhere")
         seat = self.seats[id_] = Seat(self, person, watches_only=watches_only)
         if before is not None:
@@ -161,6 +167,9 @@ class Room:
         if self.seats.get(id_) is not seat:
             return
         del self.seats[id_]
+        self._gone[id_] = seat.person
+        if len(self._gone) > GONE_MAX:
+            del self._gone[next(iter(self._gone))]
         _let_look(seat)
         self._awareness.pop(id_, None)
         if self._asked is not None and self._asked[0] == id_:
@@ -284,6 +293,9 @@ class Room:
         for id_, seat in self.seats.items():
             if seat.person.role != "own":
                 self.change(id_, role=role)
+        for id_, person in self._gone.items():
+            if person.role != "own":
+                self._gone[id_] = msgspec.structs.replace(person, role=role)
         self._tell_change()
 
     def change(self, person: str, **fields: object) -> None:
