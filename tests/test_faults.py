@@ -147,9 +147,11 @@ LEAPING_CLOCK = (
 """Stepped by more than a year, forth and back, at each reading; leftovers are looked for often."""
 
 
-async def test_a_clock_that_is_stepped_ends_no_run_and_holds_none_up(start_with):
+async def test_a_clock_that_is_stepped_ends_no_run_and_holds_none_up(start_with, shared_server):
     server = start_with(*LEAPING_CLOCK, warm="python=1")
-    async with server.talk() as talk:
+    async with server.talk() as talk, shared_server.talk() as neighbour:
+        await neighbour.say("run", language="bash", code="echo ready; read x; echo got $x")
+        await neighbour.hear_output("ready")
         code = "import time\nprint('ready')\ntime.sleep(2)\nprint(input())"
         await talk.say("run", language="python", code=code)
         await talk.hear_output("ready\n")
@@ -159,7 +161,11 @@ async def test_a_clock_that_is_stepped_ends_no_run_and_holds_none_up(start_with)
         assert 2000 <= outcome.wall_ms < 1000 * PATIENCE_S
         timed = await talk.run("python", READY_THEN_WAIT, id="b", limits={"wall_s": 1})
         assert timed.reason == "timeout"
+        # By that clock, another server's container is years old.
+        await neighbour.say("stdin", data="it\n")
+        assert (await neighbour.finish()).stdout == "ready\ngot it\n"
     server.settle()
+    shared_server.settle()
 
 
 async def test_a_server_that_stood_still_longer_than_its_lease_loses_its_runs(replicas):

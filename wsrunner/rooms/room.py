@@ -293,9 +293,9 @@ class Room:
         for id_, seat in self.seats.items():
             if seat.person.role != "own":
                 self.change(id_, role=role)
-        for id_, person in self._gone.items():
-            if person.role != "own":
-                self._gone[id_] = msgspec.structs.replace(person, role=role)
+        for id_, gone in self._gone.items():
+            if gone.role != "own":
+                self._gone[id_] = msgspec.structs.replace(gone, role=role)
         self._tell_change()
 
     def change(self, person: str, **fields: object) -> None:

@@ -95,6 +95,7 @@ class DockerEngine:
         )
         self._docker: aiodocker.Docker
         self._live: dict[str, DockerContainerSession] = {}
+        self._seen_s: dict[str, float] = {}  # others, by when they were seen first
         self._creations: set[asyncio.Task[Any]] = set()
         self._listeners: list[Callable[[], None]] = []
         self._images: dict[str, str] | None = None
@@ -306,23 +307,27 @@ class DockerEngine:
         or has ended, yet was not removed, and what has outlived the label that says how long it can
         be in use. An instance's death closes its containers' stdin, which ends the warm ones, and
         the bootstrap ends the others at their wall-clock limit, unless the program has killed its
-        watchdog: those are left to the label.
+        watchdog: those are left to the label. How old a container is counts from when this sweep
+        saw it first.
         """
         filters = json.dumps({"label": [LABEL_INSTANCE]})
         async with asked("list its containers"):
             listed = await self._docker.containers.list(all=True, filters=filters)
-            stale = [entry.id for entry in listed if self._is_stale(entry)]
+            now_s = time.monotonic()
+            self._seen_s = {entry.id: self._seen_s.get(entry.id, now_s) for entry in listed}
+            stale = [entry.id for entry in listed if self._is_stale(entry, now_s)]
         for container_id in stale:
             await self.remove(container_id)
         if stale:
             log.info("removed %d containers left behind", len(stale))
         return len(stale)
 
-    def _is_stale(self, entry: Any) -> bool:
+    def _is_stale(self, entry: Any, now_s: float) -> bool:
         if entry.id in self._live:
             return False
         labels = entry["Labels"]
-        age_s = time.time() - entry["Created"]
+        # Not since when it was created: by a clock that is set meanwhile, all would be old.
+        age_s = now_s - self._seen_s[entry.id]
         old: bool = age_s > SWEEP_AGE_S
         if labels.get(LABEL_INSTANCE) == self.config.instance:
             return old or bool(labels.get(LABEL_BOOT) != self.config.boot)
