@@ -149,7 +149,7 @@ clock() { # sets now (microseconds since some time), tick (how far it may be beh
 
 limits() { # limits CPU_S WALL_S: those of each process, and of all stages together
   cpu_s=$1 wall_s=$2
-  [ -n "$guarded" ] || [ -z "$BASH_VERSION" ] || echo "$wall_s" >&8
+  [ -z "$BASH_VERSION" ] || echo "$wall_s" >&8
 }
 
 terminal() { # terminal COLUMNS ROWS: the terminal as the program is to find it
@@ -339,7 +339,7 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
 keep() {
   exec 7<$notes/.child
   rm $notes/.child $notes/.waiting
-  cpu_before='' peak_before='' kills_before=0 first=run merge='' last='' job_control='' reset='' shell=sh
+  cpu_before='' peak_before='' kills_before=0 first=run merge='' last='' guarded='' job_control='' reset='' shell=sh
   started='' given='' # a program that was started ahead, and whether the request takes it
   [ -n "$BASH_VERSION" ] && shell=bash
   # A workspace's earlier runs are not this one's.
@@ -353,14 +353,12 @@ keep() {
     [ "$mode" = pipes ] && command -v setsid && reset=setsid
     env --default-signal=INT,QUIT true && reset="$reset env --default-signal=INT,QUIT"
   fi
-  # A workspace's first process guards its runs.
-  guarded=$space
   if [ -n "$BASH_VERSION" ]; then
     # Only while SIGCHLD is being handled does bash know how the job ended. A command
     # substitution would fork, which took 1.5 ms between the program's end and its report.
     trap 'jobs -l >&9' CHLD
     # Other shells could not parse this.
-    [ -n "$guarded" ] || eval 'exec 8> >(watch 3<&- 4<&- 5>&- 6>&- 7<&- 9>&-)'
+    eval 'exec 8> >(watch 3<&- 4<&- 5>&- 6>&- 7<&- 9>&-)'
   fi
   [ "$mode" = tty ] && stty raw -echo <&3 && printf '\036R' >&5
   if [ -n "$ahead" ]; then

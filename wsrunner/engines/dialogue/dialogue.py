@@ -19,8 +19,6 @@ _BOOTSTRAP = "".join(
 READY = b"\x1eR"
 """What comes from a container that can take its request only now."""
 _SPACE = resources.files(__package__).joinpath("space.sh").read_text(encoding="utf-8")
-TEXT_MAX_BYTES = 64 * 1024
-"""What a workspace's shell copies itself at most; beyond, a process is the faster way."""
 END_ALL = "SIGURG"
 """What ends a workspace's run with all its processes."""
 _STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
@@ -51,8 +49,7 @@ def space_process(uid: int) -> list[str]:
 
 def piece(data: bytes) -> bytes:
     """Return bytes for a run's stdin as they go to a workspace; none for its end."""
-    is_text = 0 < len(data) <= TEXT_MAX_BYTES and b"\0" not in data
-    return b"%s%d\n%s" % (b"t" * is_text, len(data), data)
+    return b"%d\n%s" % (len(data), data)
 
 
 def stand_in(signal: str) -> str:

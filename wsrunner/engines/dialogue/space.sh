@@ -1,7 +1,7 @@
 # The first process of a workspace's container: has run after run carried out, and ends all of each.
 #
 # Run by bash as `… -c SPACE wsrunner UID BOOTSTRAP`, as root with no more than CAP_CHOWN, CAP_KILL,
-# CAP_SETUID and CAP_SETGID; needs setpriv, chown, head, find and ipcrm besides. Runs go as
+# CAP_SETUID and CAP_SETGID; needs setpriv, chown, head, sleep, find and ipcrm besides. Runs go as
 # UID, so that no program can signal, trace or read this process and its helpers. Between two runs
 # UID has no process but those of the next run's bootstrap, which waits for its request.
 #
@@ -10,8 +10,7 @@
 #   TOKEN\n              starts the bootstrap; random, and told to nobody else. Answered with the report
 #                        of a stage `up` (below) when signals can be taken
 #   WALL_S\n             how long the run may take at most; its beginning
-#   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that;
-#                        tBYTES\n for bytes without a NUL, which take no process here
+#   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that
 #
 # and goes out, when nothing of the run is there any more, a report of a stage `over`: TOKEN on stdout,
 # and on stderr
@@ -28,35 +27,29 @@
 
 uid=$1 bootstrap=$2 token='' run='' news='' kills=-
 
-# 3: what the server says; 5 and 6: stdout and stderr of runs; 7: a pipe on which nothing comes.
+# 3: what the server says; 5 and 6: stdout and stderr of runs.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
 
 as_user() { # as_user WORD...: becomes that command, as the user, who gains nothing by being started here
   exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@"
 }
 
-pause() { # pause SECONDS, without a process
-  read -r -t "$1" _ <&7
-}
-
 feed() {
-  LC_ALL=C
   read -r wall_s <&3 || exit
-  { pause "$wall_s" || kill -s KILL -- -1; } >/dev/null 3<&- &
+  { sleep "$wall_s" && kill -s KILL -- -1; } >/dev/null 3<&- &
   while read -r size <&3; do
-    case $size in
-    0) exec >/dev/null ;;
-    t*) IFS= read -r -N "${size#t}" text <&3 && printf %s "$text" || exit ;;
-    *) head -c "$size" <&3 || exit ;;
-    esac
+    if [ "$size" = 0 ]; then
+      exec >/dev/null
+    else
+      head -c "$size" <&3 || exit
+    fi
   done
   # The server is gone.
   kill -s KILL -- -1
 }
 
 start() { # becomes the bootstrap
-  # A program may open /dev/stdin, /dev/stdout and /dev/stderr by name. Only now, as this one has
-  # opened the pipe by name, which it may not any more.
+  # A program may open /dev/stdin, /dev/stdout and /dev/stderr by name.
   chown "$uid" /proc/self/fd/0
   # It gets stdout and stderr as open files of its own: O_NONBLOCK is the file's, not the process's.
   # An earlier run may have changed the pipes' mode, as their owner; so can this.
@@ -90,7 +83,7 @@ end_all() { # the same, and waits until they are gone
   tries=0
   while end; do
     tries=$((tries + 1))
-    [ $tries -lt 50 ] || pause 0.002
+    [ $tries -lt 50 ] || sleep 0.02
   done
 }
 
@@ -127,13 +120,13 @@ set -m
 for name in TERM HUP USR1 USR2 VTALRM PROF PWR; do trap "pass $name" "$name"; done
 trap end URG
 # A pipe on which a bootstrap says its number; open here for both, so that it never comes to an end.
-exec 8<> <(:) 7<> <(:)
+exec 8<> <(:)
 printf '\036R' >&5
 
 while read -r token <&3; do
   exec 4< <(feed 5>&- 6>&- 8>&-)
   # As a job: what is started otherwise ignores the signals of terminals.
-  start <&4 >&5 2>&6 9>&8 3<&- 4<&- 5>&- 6>&- 7<&- 8>&- &
+  start <&4 >&5 2>&6 9>&8 3<&- 4<&- 5>&- 6>&- 8>&- &
   run=$!
   exec 4<&-
   wait_up

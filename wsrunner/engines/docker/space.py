@@ -55,7 +55,7 @@ class DockerSpace(DockerContainerSession):
                 if not frames or not READY.startswith(printed):
                     raise SpaceUnfitError(
                         "the image can't have workspaces: that takes bash, setpriv, chown, find, "
-                        "ipcrm and head",
+                        "ipcrm, head and sleep",
                         path="$.workspace",
                     )
         self.renew()
