@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 LANGUAGES ?=
-TEST_LANGUAGES := python javascript c cpp bash ruby perl lua php go java typescript coffeescript
+TEST_LANGUAGES := python javascript c cpp bash ruby perl lua php go java typescript coffeescript groovy
 # What tests use beside Docker, as command:package.
 TEST_TOOLS := curl:curl redis-server:redis-server chromium:chromium node:nodejs npm:npm docker-compose:docker-compose openssl:openssl runsc:runsc
 ARGS ?=

@@ -26,9 +26,8 @@ class Hall:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.rooms: dict[str, Room] = {}
-        self._owners: dict[str, Principal] = {}
+        self._owners: dict[str, Principal] = {}  # who has opened them
         self._openers: dict[str, tuple[str, str]] = {}  # tenant and address
-        self._hosts: dict[str, Principal] = {}  # who has opened them
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
@@ -68,14 +67,13 @@ class Hall:
         self.rooms[room.id] = room
         self._owners[room.id] = principal
         self._openers[room.id] = opener
-        self._hosts[room.id] = principal
         return room.sit("own", name, once)
 
     def host_of(self, room_id: str, key: str) -> Principal | None:
         """Return who has opened a room, for whom a key opens it, too; None where it opens none."""
         room = self.rooms.get(room_id)
         role = (room.keys if room else _NOBODY_S).role(key)
-        return None if room is None or role is None else self._hosts[room_id]
+        return None if room is None or role is None else self._owners[room_id]
 
     def join(self, principal: Principal, room_id: str, key: str, name: str, once: str) -> Seat:
         """Come into a room; with a token for watching to watch, whatever the key.
@@ -148,7 +146,6 @@ class Hall:
         self.rooms.pop(room.id, None)
         self._owners.pop(room.id, None)
         self._openers.pop(room.id, None)
-        self._hosts.pop(room.id, None)
         timer = self._timers.pop(room.id, None)
         if timer is not None:
             timer.cancel()
