@@ -147,15 +147,15 @@ async def test_a_program_that_fails_gives_its_files_too(talk):
 
 
 async def test_a_build_that_fails_or_a_run_that_is_ended_gives_none(talk):
-    outcome = await run(talk, "fn main() { x }", "*", language="rust")
+    outcome = await run(talk, "int main(void) { return x; }", "*", language="c")
     assert (outcome.stage, files_of(outcome), left_out_of(outcome)) == ("build", {}, [])
     outcome = await run(talk, "echo 1 >x; sleep 600", "x", limits={"wall_s": 0.5})
     assert (outcome.reason, files_of(outcome)) == ("timeout", {})
 
 
 async def test_files_of_built_programs_come(talk):
-    code = 'fn main() { std::fs::write("x", "1").unwrap(); }'
-    outcome = await run(talk, code, "x", language="rust")
+    code = '#include <stdio.h>\nint main(void) { FILE *x = fopen("x", "w"); fputs("1", x); }'
+    outcome = await run(talk, code, "x", language="c")
     assert (outcome.stages, files_of(outcome)) == (["build", "run"], {"x": b"1"})
 
 
