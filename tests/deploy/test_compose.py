@@ -6,7 +6,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import time
@@ -19,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.conftest import absent
-from tests.serving import COMMAND, containers, docker, environment, until
+from tests.serving import containers, docker, environment, until
 from tests.talk import PATIENCE_S, open_talk
 from wsrunner.images import services
 from wsrunner.settings import Settings, declared
@@ -152,21 +151,12 @@ def compose_command():
 
 
 @pytest.fixture(scope="module")
-def deployment(need):
+def deployment(need, service_images):
     need("python")
     command = compose_command()
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        absent("root on Debian, for local images")
-    lines = subprocess.run(
-        [COMMAND, "images", "services", "--local", "--with-deps"],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
     # The image's build gets no network: what it installs is put beside the Dockerfile first.
     subprocess.run(["make", "-C", ROOT, "wheels"], check=True)
-    deployment = Deployment(command, dict(line.split("=") for line in lines))
+    deployment = Deployment(command, service_images)
     try:
         deployment.build()
         deployment.up()

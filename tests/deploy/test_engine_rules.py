@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker_fixtures import absent
 from tests.serving import docker, until
 from wsrunner.engines.base import Box
 from wsrunner.engines.docker.engine import DockerEngine
@@ -28,10 +27,9 @@ def rules():
 
 
 @pytest.fixture(scope="module")
-def rule_port(images):
+def rule_port(service_images):
     """The port of a proxy with these rules before this machine's engine."""
-    if IMAGE not in images:
-        absent(f"the image {IMAGE} (wsrunner images services --local)")
+    assert IMAGE in service_images.values()
     name = f"wsrunner-test-{secrets.token_hex(4)}"
     group = str(Path("/var/run/docker.sock").stat().st_gid)
     script = 'printf %s "$CFG" >/tmp/cfg && exec haproxy -W -db -f /tmp/cfg'
