@@ -54,8 +54,13 @@ class ProcessContainer:
         else:
             pipe = asyncio.subprocess.PIPE
             ends = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+        # A container has a /tmp of its own; here, that of the machine is everybody's, and what one
+        # first process notes for its keeper would now and then be another's.
+        command = first_process(tty=self._tty, ahead=self._ahead)
+        own = [word.replace("notes=/tmp", f"notes={self._folder}") for word in command]
+        assert own != command
         self._process = await asyncio.create_subprocess_exec(
-            *first_process(tty=self._tty, ahead=self._ahead),
+            *own,
             **ends,
             env=environment,
             cwd=self._folder,
