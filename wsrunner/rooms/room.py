@@ -32,6 +32,8 @@ COMPACT_AFTER = 200
 """Updates after which somebody is asked for one that stands for all."""
 COMPACT_SHARE = 4
 """Likewise after this part of what the document may take."""
+WORDS_MAX = 16
+"""Messages that are kept as they are sent, for the others who are to hear the same."""
 GONE_MAX = 200
 """People who have left and are known still, if they come back."""
 ANSWER_S = 10.0
@@ -84,6 +86,7 @@ class Room:
         self.settings = settings
         self.seats: dict[str, Seat] = {}
         self._gone: dict[str, words.Person] = {}
+        self._made: dict[object, bytes] = {}
         self.runs = RoomRuns()
         self._on_empty = on_empty
         self._on_close = on_close
@@ -113,6 +116,20 @@ class Room:
         return words.RoomNow(
             room=self.id, people=people, newcomers=self._newcomers, runs=self.runs.now
         )
+
+    def once_made(self, key: object, make: Callable[[], bytes]) -> bytes:
+        """Return a message as it is sent, made once for all who hear it at about the same time.
+
+        Args:
+            key: What tells it from others.
+            make: Makes it.
+        """
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) >= WORDS_MAX:
+                self._made.clear()
+            found = self._made[key] = make()
+        return found
 
     def joined(self, seat: Seat) -> words.Joined:
         """Return all there is, for somebody who is there."""

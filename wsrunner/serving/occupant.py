@@ -128,5 +128,14 @@ class Occupant:
                 self._on_over(self)
 
     async def _say(self, event: Event) -> None:
-        named = event if self.id is UNSET else msgspec.structs.replace(event, id=self.id)
-        await self._outlet.send(protocol.encode(named), text=True)
+        def make() -> bytes:
+            named = event if self.id is UNSET else msgspec.structs.replace(event, id=self.id)
+            return protocol.encode(named)
+
+        if isinstance(event, words.Updated):
+            # The same for all who call the room alike, but for who has sent it.
+            key = event.seq, event.base64 is UNSET, self.id
+            message = self.seat.room.once_made(key, make)
+        else:
+            message = make()
+        await self._outlet.send(message, text=True)
