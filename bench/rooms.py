@@ -47,7 +47,7 @@ def run(out: Path, *, quick: bool = False) -> dict[str, Any]:
                     most=50,
                 )
             )
-    return kit.result(figures, lags=lags)
+    return kit.result(figures, lags={rooms: kit.summary(each) for rooms, each in lags.items()})
 
 
 def _lags(port: int, rooms: int, length_s: float) -> list[float]:
