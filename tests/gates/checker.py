@@ -1,9 +1,12 @@
 """Reads a recorded history against the gate's rules and lists what breaks them.
 
 A history is a list of events as `worker` writes them, and windows: stretches in which a fault was
-on. What a window excuses is said at each rule; nothing else is excused.
+on. What a window excuses is said at each rule. What is promised by the next heartbeat is due when
+the replicas' heartbeats were answered, however long a busy machine takes over them; nothing else
+is excused.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -52,6 +55,37 @@ class Gate:
     beat_s: float
 
 
+class Beats:
+    """When the replicas' heartbeats were sent and answered, in s.
+
+    Redis' and the wall clock's common time: a machine that stands still has no heartbeats.
+    """
+
+    def __init__(self, events, windows):
+        self._by_replica = defaultdict(list)
+        self._end = {w.replica: w.start for w in windows if w.kind == "gone"}
+        for time, replica, event, _, *values in sorted(events):
+            if event == "beats":
+                self._by_replica[replica].append((values[0], time))
+            elif event == "closes":
+                self._end[replica] = time
+
+    def heard(self, replica, time):
+        """Return when the last one was sent that this replica had the answer to at `time`."""
+        return max((s for s, answer in self._by_replica[replica] if answer <= time), default=0.0)
+
+    def passed(self, time, replica=None):
+        """Return when this replica, or each that lives, has had two since `time`."""
+        names = list(self._by_replica) if replica is None else [replica]
+        return max((self._passed(time, name) for name in names), default=time)
+
+    def _passed(self, time, replica):
+        beats = self._by_replica[replica]
+        second = bisect_left(beats, (time, 0.0)) + 1
+        answered = beats[second][1] if second < len(beats) else float("inf")
+        return min(answered, max(time, self._end.get(replica, float("inf"))))
+
+
 def read(events):  # noqa: C901  one case an event
     """Return the stays by ticket, and what is wrong already at reading (rule 3)."""
     stays, wrong, fences = {}, [], {}
@@ -89,6 +123,7 @@ def check(events, gate, windows=(), horizon=None):
         return ["nothing happened"]
     horizon = horizon or max(event[0] for event in events)
     stays, wrong = read(events)
+    beats = Beats(events, windows)
     for window in windows:
         for stay in stays.values():
             if (window.kind, window.replica) == ("gone", stay.replica) and not stay.ends:
@@ -98,9 +133,9 @@ def check(events, gate, windows=(), horizon=None):
         *wrong,
         *too_many(runs, gate),
         *out_of_order(stays),
-        *kept_waiting(stays, runs, gate, windows, horizon),
-        *rising(stays, gate),
-        *drifting(stays, gate, windows, horizon),
+        *kept_waiting(stays, runs, gate, windows, horizon, beats),
+        *rising(stays, gate, beats),
+        *drifting(stays, gate, windows, horizon, beats),
     ]
 
 
@@ -156,12 +191,12 @@ def out_of_order(stays):
                 yield f"rule 2: {ticket} was granted before {next_ticket} on {engine}"
 
 
-def kept_waiting(stays, runs, gate, windows, horizon):  # noqa: C901, PLR0912  one sweep
+def kept_waiting(stays, runs, gate, windows, horizon, beats):  # noqa: C901, PLR0912, PLR0917  one sweep
     """Rule 4 (and 2, between engines): nobody waits while a slot is free.
 
-    A lost wake-up is repaired within a heartbeat + 0.2 s; the rest is for a busy machine. Slots of
-    the dead count as taken for lease + 1 s; while Redis is away, and until everybody has had the
-    time to be back, nobody expects a grant.
+    A lost wake-up is repaired within a heartbeat + 0.2 s; the rest, and two heartbeats of every
+    replica, are for a busy machine. Slots of the dead count as taken for lease + 1 s; while Redis
+    is away, and until everybody has had the time to be back, nobody expects a grant.
     """
     allowed_s = gate.beat_s + 0.2 + 0.5
     marks = []
@@ -177,16 +212,14 @@ def kept_waiting(stays, runs, gate, windows, horizon):  # noqa: C901, PLR0912  o
         (window.start, window.end + gate.lease_s + 1 + allowed_s, window.replica)
         for window in windows
     ]
-    total, on, waiting, free_since = 0, Counter(), defaultdict(dict), {}
+    total, on, waiting, free_since, first = 0, Counter(), defaultdict(dict), {}, {}
     for time, change, engine, stay in marks:
-        for name, free in list(free_since.items()):
-            waiter = min(
-                (w for w in waiting[name].values()), key=lambda w: w.place[0], default=None
-            )
+        for name, free in free_since.items():
+            waiter, came_first = first.get(name, (None, 0.0))
             if waiter is None:
                 continue
-            since = max(free, waiter.place[0])
-            if time - since > allowed_s and not any(
+            since = max(free, came_first)
+            if time > max(since + allowed_s, beats.passed(since)) and not any(
                 start <= time and since <= end for start, end, _ in excused
             ):
                 yield (
@@ -201,6 +234,10 @@ def kept_waiting(stays, runs, gate, windows, horizon):  # noqa: C901, PLR0912  o
             waiting[engine][stay.ticket] = stay
         elif change == -2:
             waiting[engine].pop(stay.ticket, None)
+        # A slot may be granted, and not known to be yet: the next one has its time from then on.
+        now_first = min(waiting[engine].values(), key=lambda w: w.place[1], default=None)
+        if first.get(engine, (None,))[0] is not now_first:
+            first[engine] = now_first, time
         for name in {engine, *waiting}:
             cap = gate.caps.get(name, gate.slots)
             if total < gate.slots and on[name] < cap:
@@ -209,14 +246,15 @@ def kept_waiting(stays, runs, gate, windows, horizon):  # noqa: C901, PLR0912  o
                 free_since.pop(name, None)
 
 
-def rising(stays, gate):
+def rising(stays, gate, beats):
     """Rule 5: a position rises only by those that were put before it meanwhile."""
     slack_s = gate.beat_s + 0.7
     placed = [stay for stay in stays.values() if stay.place]
     for stay in stays.values():
         for (since, before), (time, after) in pairwise(stay.at):
+            known = min(since - slack_s, beats.heard(stay.replica, since))
             came = sum(
-                since - slack_s < other.place[0] <= time and other.place[1] < stay.place[1]
+                known < other.place[0] <= time and other.place[1] < stay.place[1]
                 for other in placed
             )
             if after > before + came:
@@ -224,7 +262,7 @@ def rising(stays, gate):
                 break
 
 
-def drifting(stays, gate, windows, horizon):
+def drifting(stays, gate, windows, horizon, beats):
     """Rule 5: a position isn't lower than the tickets that are surely before it."""
     slack_s = gate.beat_s + 0.7
     placed = [stay for stay in stays.values() if stay.place]
@@ -242,7 +280,8 @@ def drifting(stays, gate, windows, horizon):
             ahead = sum(
                 other.place[1] < stay.place[1]
                 and (other.place[0] < time - slack_s or other.ticket == stay.ticket)
-                and other.waits_until(horizon) > time + slack_s
+                and other.waits_until(horizon)
+                > max(time + slack_s, beats.passed(time, other.replica))
                 for other in waiting
             )
             if position < ahead + 1:

@@ -9,6 +9,7 @@ Run as ``python worker.py '{"url": …}'``; ends when its stdin does. A line of 
     runs    fence
     lost                       permit.lost is set
     ends    how                the visit is over: "done", "cancelled", "lost", or an error's code
+    beats   when it was sent   a heartbeat was answered
     blocks  seconds            the event loop stands still from now on, for so long
 """
 
@@ -54,6 +55,11 @@ class Worker:
             def heard(self, letter):
                 if worker.dice.random() >= worker.deaf:
                     super().heard(letter)
+
+            def beaten(self, reply, sent_s):
+                again = super().beaten(reply, sent_s)
+                worker.note("beats", "", sent_s)
+                return again
 
             def _leave(self, ticket, fence):
                 for _ in range(2 if options.get("leaves_twice") else 1):
