@@ -33,12 +33,13 @@ def rule_port(service_images):
     name = f"wsrunner-test-{secrets.token_hex(4)}"
     group = str(Path("/var/run/docker.sock").stat().st_gid)
     script = 'printf %s "$CFG" >/tmp/cfg && exec haproxy -W -db -f /tmp/cfg'
-    docker(
-        *("run", "--detach", "--name", name, "--publish", "127.0.0.1:0:2375", "--tmpfs", "/tmp"),
+    options = (
+        *("--detach", "--name", name, "--publish", "127.0.0.1:0:2375", "--tmpfs", "/tmp"),
         *("--volume", "/var/run/docker.sock:/var/run/docker.sock", "--group-add", group),
-        *("--user", "65534", "--env", f"CFG={rules()}", "--entrypoint", "sh", IMAGE, "-c", script),
+        *("--user", "65534", "--env", f"CFG={rules()}", "--entrypoint", "sh"),
     )
     try:
+        docker("run", *options, IMAGE, "-c", script)
         port = int(docker("port", name, "2375").split(":")[-1])
         until(lambda: answer(port, "GET", "/_ping") == 200, "the proxy answers")
         yield port
