@@ -43,14 +43,15 @@ def gvisor_engine(images):
         "exec-root": folder / "exec",
         "pidfile": folder / "pid",
         "host": host,
-        # It touches no network of the machine.
         "bridge": "none",
         "iptables": "false",
         "ip-masq": "false",
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     with (folder / "log").open("w") as log:
-        engine = subprocess.Popen([dockerd, *arguments], stdout=log, stderr=log)
+        # In a network of its own: `--bridge=none` removes the bridge docker0, and the one it would
+        # find here is the machine's engine's.
+        engine = subprocess.Popen(["unshare", "--net", dockerd, *arguments], stdout=log, stderr=log)
     try:
         until(lambda: _answers(engine, host, folder), "the engine with gVisor answers")
         for image in images:
