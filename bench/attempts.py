@@ -23,7 +23,7 @@ from wsrunner.runs.archive import Archive, BadArchiveError
 from wsrunner.runs.archive import Piece as FilePiece
 from wsrunner.runs.events import LeftOut, Output, Started
 from wsrunner.serving import wire
-from wsrunner.serving.inlet import Pace, cut
+from wsrunner.serving.inlet import Pace, Rates, cut
 
 Attempt = Callable[[random.Random], None]
 
@@ -128,7 +128,7 @@ def frames(chance: random.Random) -> None:
         for size in sizes
     )
     data = mutated(chance, data)
-    pace, waiting, rest, given = Pace(0, 0.0), b"", 0, 0
+    pace, waiting, rest, given = Pace(Rates(), 0.0), b"", 0, 0
     for piece in pieces(chance, data):
         waiting += piece
         while True:

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import termios
+import time
 from collections import Counter
 from functools import partial
 
@@ -23,7 +24,7 @@ from wsrunner.protocol import File, RunRequest
 from wsrunner.runs.order import make_order
 from wsrunner.serving.connection import Connection
 from wsrunner.serving.entrance import Doorway, Entrance
-from wsrunner.serving.inlet import SHARE_UNITS, TURN_UNITS, Inlet, Pace, cut
+from wsrunner.serving.inlet import SHARE_UNITS, TURN_UNITS, Inlet, Pace, Rates, cut
 from wsrunner.serving.knocks import Knocks
 from wsrunner.serving.wire import job_of
 from wsrunner.settings import Settings
@@ -284,7 +285,7 @@ class Greedy:
 
 async def test_in_one_turn_of_the_loop_sockets_share_what_there_is_to_give():
     given = []
-    inlet = Inlet(2**20, 0)
+    inlet = Inlet(2**20, Rates())
     crowd = [Greedy(given) for _ in range(10)]
     for greedy in crowd:
         inlet.ask(greedy, now=True)
@@ -303,27 +304,59 @@ async def test_in_one_turn_of_the_loop_sockets_share_what_there_is_to_give():
 def test_frames_are_given_whole_few_at_a_time_and_no_byte_twice():
     data, at, rest = TINY * 1000, 0, 0
     while at < len(data):
-        found = cut(data, at, rest, SHARE_UNITS, Pace(0, 0.0), 0.0)
+        found = cut(data, at, rest, SHARE_UNITS, Pace(Rates(), 0.0), 0.0)
         assert 0 < found.end - at <= SHARE_UNITS * len(TINY)
         assert found.units <= SHARE_UNITS
         assert found.complete == (found.end == len(data))
         at, rest = found.end, found.rest
     large = bytes([0x82, 0x80 | 127]) + struct.pack(">Q", 1_000_000) + bytes(4) + bytes(1_000_000)
-    found = cut(large[:300_000], 0, 0, SHARE_UNITS, Pace(0, 0.0), 0.0)
+    found = cut(large[:300_000], 0, 0, SHARE_UNITS, Pace(Rates(), 0.0), 0.0)
     assert (found.end, found.rest) == (300_000, len(large) - 300_000)
-    assert cut(large[:5], 0, 0, SHARE_UNITS, Pace(0, 0.0), 0.0).end == 0
+    assert cut(large[:5], 0, 0, SHARE_UNITS, Pace(Rates(), 0.0), 0.0).end == 0
 
 
 def test_messages_beyond_the_rate_wait_and_pings_do_not_count_as_messages():
-    pace = Pace(10, 0.0)
+    pace = Pace(Rates(messages_per_s=10), 0.0)
     taken = 0
-    while not (wait_s := pace.take(TEXT, 0.0)):
+    while not (wait_s := pace.take(TEXT, 9, 0.0)):
         taken += 1
     assert taken == 50
     assert wait_s > 0
-    assert pace.take(PING, 0.0) == 0
-    assert pace.take(CLOSE, 0.0) == 0
-    assert pace.take(TEXT, wait_s) == 0
+    assert pace.take(PING, 9, 0.0) == 0
+    assert pace.take(CLOSE, 9, 0.0) == 0
+    assert pace.take(TEXT, 9, wait_s) == 0
+
+
+def test_bytes_beyond_the_rate_wait_and_a_large_frame_owes_what_is_missing():
+    pace = Pace(Rates(bytes_per_s=100), 0.0)
+    assert pace.take(TEXT, 499, 0.0) == 0
+    assert pace.take(TEXT, 401, 0.0) == 0
+    assert pace.take(PING, 9, 0.0) == 0
+    assert pace.take(TEXT, 1, 0.0) == pytest.approx(4.01)
+    assert pace.take(TEXT, 1, 4.0) == pytest.approx(0.01)
+    assert pace.take(TEXT, 1, 4.02) == 0
+
+
+def test_a_message_that_waits_for_the_rate_in_bytes_is_not_counted_twice():
+    pace = Pace(Rates(messages_per_s=1, bytes_per_s=10), 0.0)
+    assert pace.take(TEXT, 1000, 0.0) == 0
+    for _ in range(10):
+        assert pace.take(TEXT, 1, 0.0) > 0
+    assert [pace.take(TEXT, 0, 1000.0) for _ in range(5)] == [0] * 5
+
+
+async def test_what_comes_faster_than_the_rate_in_bytes_arrives_whole_and_late(start_server):
+    server = start_server(receive_kb_per_s=100, warm_max=0)
+    async with server.talk() as talk:
+        await talk.say("run", language="python", code="print(len(input()))")
+        await talk.hear_started()
+        begin = time.monotonic()
+        for _ in range(8):
+            await talk.say("stdin", data="x" * 100_000)
+        await talk.say("stdin", data="\n")
+        assert (await talk.finish()).stdout == "800000\n"
+        # Five seconds' worth at once, the frame that exceeds it, and the rest at the rate.
+        assert time.monotonic() - begin > 1
 
 
 async def test_many_small_messages_of_stdin_arrive_whole(talk):
@@ -353,7 +386,7 @@ async def test_what_one_read_brings_is_parsed_over_many_turns_of_the_loop(monkey
         async for message in connection:
             heard.put_nowait(message)
 
-    create = partial(Entrance, doorway=Doorway(Inlet(2**30, 0), Knocks(0)))
+    create = partial(Entrance, doorway=Doorway(Inlet(2**30, Rates()), Knocks(0)))
     monkeypatch.setattr("wsrunner.serving.entrance.Connection", Counted)
     ticking = loop.call_soon(tick)
     async with serve(converse, "127.0.0.1", 0, create_connection=create, max_queue=4) as server:

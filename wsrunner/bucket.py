@@ -34,6 +34,11 @@ class Bucket:
         self._left -= 1
         return True
 
+    def owe(self, tokens: float, now: float) -> None:
+        """Take so many, whether they are there or not; what is missing is owed."""
+        self._fill(now)
+        self._left -= tokens
+
     def wait_s(self, tokens: float, now: float) -> float:
         """Return after how long there will be so many tokens."""
         self._fill(now)

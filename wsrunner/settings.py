@@ -255,6 +255,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "faster is read later. 0 for no limit."
         ),
     ] = 2000
+    receive_kb_per_s: Annotated[
+        Annotated[int, Meta(ge=0, le=16_777_216)],
+        Meta(
+            description="KiB a client may send on one socket a second, over time, five seconds' "
+            "at once; what comes faster is read later. 0 for no limit."
+        ),
+    ] = 0
     inbox_mb: Annotated[
         Annotated[int, Meta(ge=1, le=1_048_576)],
         Meta(

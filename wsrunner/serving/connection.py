@@ -76,7 +76,7 @@ class Connection(ServerConnection):
         super().__init__(*args, **kwargs)
         self._inlet = inlet
         self._heard_s = self.loop.time()
-        self._pace = Pace(inlet.messages_per_s, self._heard_s)
+        self._pace = Pace(inlet.rates, self._heard_s)
         self._half_closed = False
         self._answered = False
         # What has been read and not been parsed: from where on, and what of a frame that has been

@@ -28,6 +28,8 @@ PINGS_BURST = 1000.0
 """Pings and pongs of a client, which cost it nothing; apart from messages, which wait for none."""
 BURST_S = 5.0
 """For how many seconds' messages a client may be ahead of its rate."""
+PAUSE_MIN_S = 0.01
+"""Shortest wait for a rate in bytes: no timer for each frame."""
 FRAME_BYTES = 300
 """What a frame takes beside its content (CPython 3.11: the object, its attributes, its bytes)."""
 
@@ -55,31 +57,58 @@ class Cut(NamedTuple):
     complete: bool
 
 
+class Rates(NamedTuple):
+    """What one client may send a second over time, in frames with content; 0 for no limit.
+
+    Attributes:
+        messages_per_s: How many.
+        bytes_per_s: How much, with their headers.
+    """
+
+    messages_per_s: int = 0
+    bytes_per_s: int = 0
+
+
 class Pace:
     """How fast one client may send.
 
     Args:
-        messages_per_s: Frames with content that it may send over time; 0 for no limit.
+        rates: What that is over time.
         now: The present, in seconds of the event loop's clock.
     """
 
-    __slots__ = ("_messages", "_pings")
+    __slots__ = ("_bytes", "_messages", "_pings")
 
-    def __init__(self, messages_per_s: int, now: float) -> None:
-        self._messages = (
-            Bucket(messages_per_s, max(1.0, messages_per_s * BURST_S), now)
-            if messages_per_s
-            else None
-        )
+    def __init__(self, rates: Rates, now: float) -> None:
+        self._messages = _bucket(rates.messages_per_s, now)
+        self._bytes = _bucket(rates.bytes_per_s, now)
         self._pings = Bucket(PINGS_PER_S, PINGS_BURST, now)
 
-    def take(self, opcode: int, now: float) -> float:
-        """Take one frame; returns 0, or the seconds until the next few may be taken."""
+    def take(self, opcode: int, size_bytes: int, now: float) -> float:
+        """Take one frame; returns 0, or the seconds until the next few may be taken.
+
+        One frame may owe more bytes than there are, however large it is: those after it wait.
+        """
         # A close frame is the last there is.
-        bucket = self._pings if opcode > _CLOSE else self._messages if opcode < _CLOSE else None
-        if bucket is None or bucket.take(now):
-            return 0.0
-        return max(bucket.wait_s(1, now), min(bucket.wait_s(SHARE_UNITS, now), 0.05))
+        if opcode >= _CLOSE:
+            return _take(self._pings, now) if opcode > _CLOSE else 0.0
+        if self._bytes is not None and (wait_s := self._bytes.wait_s(1, now)):
+            return max(wait_s, PAUSE_MIN_S)
+        if self._messages is not None and (wait_s := _take(self._messages, now)):
+            return wait_s
+        if self._bytes is not None:
+            self._bytes.owe(size_bytes, now)
+        return 0.0
+
+
+def _bucket(per_s: int, now: float) -> Bucket | None:
+    return Bucket(per_s, max(1.0, per_s * BURST_S), now) if per_s else None
+
+
+def _take(bucket: Bucket, now: float) -> float:
+    if bucket.take(now):
+        return 0.0
+    return max(bucket.wait_s(1, now), min(bucket.wait_s(SHARE_UNITS, now), 0.05))
 
 
 def cut(data: bytes, at: int, rest: int, units: int, pace: Pace, now: float) -> Cut:  # noqa: PLR0917
@@ -105,7 +134,7 @@ def cut(data: bytes, at: int, rest: int, units: int, pace: Pace, now: float) -> 
         if length is None:
             return Cut(at, 0, used, 0.0, complete=True)
         if used < units:
-            wait_s = pace.take(data[at] & 0x0F, now)
+            wait_s = pace.take(data[at] & 0x0F, length, now)
         if used >= units or wait_s:
             return Cut(at, 0, used, wait_s, complete=False)
         used, rest = used + 1, length
@@ -147,12 +176,12 @@ class Inlet:
 
     Args:
         held_most_bytes: What all messages that have not been dealt with may take.
-        messages_per_s: What one client may send over time; 0 for no limit.
+        rates: What one client may send over time.
     """
 
-    def __init__(self, held_most_bytes: int, messages_per_s: int) -> None:
+    def __init__(self, held_most_bytes: int, rates: Rates) -> None:
         self._loop = asyncio.get_running_loop()
-        self.messages_per_s = messages_per_s
+        self.rates = rates
         self._waiting: OrderedDict[Taker, None] = OrderedDict()
         self._left = TURN_UNITS
         self._turn: asyncio.Handle | None = None

@@ -28,7 +28,7 @@ from wsrunner.serving.connection import Connection
 from wsrunner.serving.desk import Desk
 from wsrunner.serving.entrance import Doorway, Entrance
 from wsrunner.serving.handshake import Handshakes
-from wsrunner.serving.inlet import Inlet
+from wsrunner.serving.inlet import Inlet, Rates
 from wsrunner.serving.json_session import JsonSession
 from wsrunner.serving.knocks import Knocks
 from wsrunner.serving.metrics import Metrics
@@ -82,7 +82,10 @@ def desk_of(
         access=access,
         rate=RateLimiter(settings.runs_per_minute),
         seats=Seats(settings.sockets_per_address),
-        inlet=Inlet(settings.inbox_mb * MIB, settings.messages_per_s),
+        inlet=Inlet(
+            settings.inbox_mb * MIB,
+            Rates(settings.messages_per_s, settings.receive_kb_per_s * KIB),
+        ),
         metrics=metrics,
         monitor=monitor,
         webhooks=webhooks,
