@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -12,7 +12,7 @@ from wsrunner import settings
 from wsrunner.errors import EngineUnavailableError, SetupError, UnknownLanguageError
 
 if TYPE_CHECKING:
-    from wsrunner.engines.docker.images import LocalImage
+    from wsrunner.engines.docker.images import Docker, LocalImage
     from wsrunner.languages import Catalogue, Language
 
 
@@ -192,25 +192,64 @@ def images_packages(name: str) -> None:
     """List the Debian packages that a language's image has, beside the base system."""
     import asyncio
 
-    from wsrunner.engines.docker import images as docker_images
     from wsrunner.images import contents, supply
 
-    (language,) = _select(_catalogue(), [name])
-
-    async def present() -> Mapping[str, LocalImage]:
+    async def found() -> tuple[str, LocalImage]:
         async with supply.engine() as docker:
-            return await docker_images.images(docker)
+            return await _image_of(docker, name)
 
-    images = asyncio.run(present())
-    image = language.choose(images)
-    if image is None:
-        raise SetupError(f"no image of {language.id} is present: `wsrunner images` says more")
-    packages = contents.packages_of(images[image].labels)
+    image, facts = asyncio.run(found())
+    packages = contents.packages_of(facts.labels)
     if packages is None:
         raise SetupError(
             f"{image} does not say what it has; images that `wsrunner images build` makes do"
         )
     _table(("package", "version"), packages)
+
+
+@images_group.command("sbom")
+@click.option(
+    "-o",
+    "--output",
+    type=click.File("wb", lazy=True),
+    default="-",
+    metavar="FILE",
+    help="Write it there rather than to the standard output.",
+)
+@click.argument("name", metavar="LANGUAGE")
+def images_sbom(name: str, output: BinaryIO) -> None:
+    """Write the bill of materials of a language's image: all its Debian packages, as CycloneDX.
+
+    The base system's packages are among them. Nothing of the image is started.
+    """
+    import asyncio
+
+    from wsrunner.engines.docker import images as docker_images
+    from wsrunner.images import sbom, supply
+
+    async def read() -> tuple[str, str, list[bytes]]:
+        async with supply.engine() as docker:
+            image, facts = await _image_of(docker, name)
+            paths = (sbom.STATUS_PATH, sbom.RELEASE_PATH)
+            return image, facts.id, await docker_images.read_files(docker, image, paths)
+
+    image, image_id, files = asyncio.run(read())
+    status, release = (content.decode(errors="replace") for content in files)
+    if not status:
+        raise SetupError(f"{image} has no {sbom.STATUS_PATH}: it is not made of Debian packages")
+    output.write(sbom.bill(image, image_id, status, release) + b"\n")
+
+
+async def _image_of(docker: Docker, name: str) -> tuple[str, LocalImage]:
+    """Return the name of the image that a language would use, and the engine's facts of it."""
+    from wsrunner.engines.docker import images as docker_images
+
+    (language,) = _select(_catalogue(), [name])
+    images = await docker_images.images(docker)
+    image = language.choose(images)
+    if image is None:
+        raise SetupError(f"no image of {language.id} is present: `wsrunner images` says more")
+    return image, images[image]
 
 
 @images_group.command("services")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,12 +96,17 @@ def installed(root: Path) -> list[Package]:
     return []
 
 
-def _packages(status: str) -> list[Package]:
-    found = []
+def stanzas(status: str) -> Iterator[dict[str, str]]:
+    """Yield what dpkg's status says of each package that is installed, fields of one line alone."""
     for stanza in status.split("\n\n"):
         fields = dict(re.findall(r"^(\S+): (.*)$", stanza, re.MULTILINE))
-        here = fields.get("Status", "").endswith(" installed")
-        base = fields.get("Essential") == "yes" or fields.get("Priority") in _BASE
-        if here and not base:
-            found.append(Package(fields["Package"], fields["Version"]))
-    return sorted(found)
+        if fields.get("Status", "").endswith(" installed"):
+            yield fields
+
+
+def _packages(status: str) -> list[Package]:
+    return sorted(
+        Package(fields["Package"], fields["Version"])
+        for fields in stanzas(status)
+        if fields.get("Essential") != "yes" and fields.get("Priority") not in _BASE
+    )

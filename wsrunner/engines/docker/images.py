@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
 import aiodocker
 import aiohttp
+from aiodocker.containers import DockerContainer
 
 from wsrunner.errors import EngineUnavailableError, ImageMissingError
 from wsrunner.units import MIB
@@ -25,6 +27,8 @@ NO_ENGINE = (
     "no container engine answers; `wsrunner setup --with-deps` installs and starts one, "
     "DOCKER_HOST names another"
 )
+READING_LABEL = "wsrunner.reading"
+"""On a container that is never started: the image whose files are read from it."""
 REGISTRY_TIMEOUT_S = 10.0
 UNUSABLE = (ValueError, LookupError, TypeError, AttributeError)
 """What taking an answer apart raises that is not as the API says: no JSON, no UTF-8, other JSON."""
@@ -108,6 +112,35 @@ async def images(docker: Docker) -> Mapping[str, LocalImage]:
             for entry in await docker.images.list()
             for tag in entry.get("RepoTags") or ()
         }
+
+
+async def read_files(docker: Docker, image: str, paths: Sequence[str]) -> list[bytes]:
+    """Return the content of files of an image, without starting anything of it.
+
+    A path that leads to no file gives no bytes.
+
+    Raises:
+        EngineUnavailableError: The engine does not answer, or has no such image.
+    """
+    with _wrapped():
+        container = await docker.containers.create(
+            {"Image": image, "NetworkDisabled": True, "Labels": {READING_LABEL: image}}
+        )
+        try:
+            return [await _read_file(container, path) for path in paths]
+        finally:
+            await container.delete(force=True)
+
+
+async def _read_file(container: DockerContainer, path: str) -> bytes:
+    try:
+        with await container.get_archive(path) as tar:
+            file = tar.extractfile(tar.getmembers()[0])
+            return file.read() if file else b""
+    except aiodocker.DockerError as exc:
+        if exc.status == HTTPStatus.NOT_FOUND:
+            return b""
+        raise
 
 
 async def registry_answers(docker: Docker, image: str) -> bool:
