@@ -211,6 +211,30 @@ async def test_users_of_one_tenant_take_turns(server):
             await eve.finish(id=name)
 
 
+async def test_a_user_who_has_used_up_its_own_keeps_nobody_from_theirs(start_server, path):
+    path.write_text(
+        FILE.replace(
+            'name = "school"', 'name = "school"\nuser_sockets = 1\nuser_runs_per_minute = 1'
+        )
+    )
+    server = start_server(tenants=path, warm_max=0)
+    async with talk(server, mint()) as eve:
+        assert (await eve.run("python", "print(1)")).stdout == "1\n"
+        error = (await eve.run("python", "print(1)")).error
+        assert (error["code"], error["message"]) == (
+            "rate_limited",
+            "this user has used its 1 run a minute",
+        )
+        with pytest.raises(InvalidStatus) as refused:
+            async with talk(server, mint(exp=time.time() + 200)):
+                pass
+        assert refused.value.response.status_code == 429
+        assert "this user has 1 socket open" in refused.value.response.body.decode()
+        async with talk(server, mint(sub="bob")) as bob:
+            assert (await bob.run("python", "print(2)")).stdout == "2\n"
+    assert "eve" not in server.log.read_text()
+
+
 async def test_who_may_only_watch_runs_nothing(server):
     async with talk(server, mint(mode="view")) as viewer:
         assert (await viewer.run("python", "1")).error["code"] == "not_allowed"

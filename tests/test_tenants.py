@@ -87,6 +87,7 @@ def test_a_file_names_whose_a_token_is(write):
         ("[[tenant]]", "missing required field `name`"),
         ('[[tenant]]\nname = "A"', "name"),
         ('[[tenant]]\nname = "a"\nslots = -1', "$.tenant[0].slots"),
+        ('[[tenant]]\nname = "a"\nuser_sockets = -1', "$.tenant[0].user_sockets"),
         ('[[tenant]]\nname = "a"\nslotz = 1', "slotz"),
         ('[[tenant]]\nname = "a"\ntokens = ["secret"]', "$.tenant[0].tokens"),
         ('[[tenant]]\nname = "a"\nlanguages = ["cobol77"]', "tenant a"),

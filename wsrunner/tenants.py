@@ -74,6 +74,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue: Count = 0
     runs_per_minute: Count = 0
     sockets: Count = 0
+    user_runs_per_minute: Count = 0
+    user_sockets: Count = 0
     kept_runs: Count = 0
     workspaces: Count = 0
     rooms: Count = 0

@@ -65,6 +65,8 @@ class Allowance:
         origins: Of the tenant's own pages, besides the server's.
         runs_per_minute: Runs the tenant may start a minute, on this server.
         sockets: WebSockets and HTTP runs the tenant may have open on this server.
+        user_runs_per_minute: Runs each of the tenant's users may start a minute, on this server.
+        user_sockets: WebSockets and HTTP runs each of them may have open on this server.
         kept_runs: Kept runs the tenant may have on this server.
         workspaces: Workspaces the tenant may have.
         rooms: Rooms the tenant may have.
@@ -75,6 +77,8 @@ class Allowance:
     origins: frozenset[str] = frozenset()
     runs_per_minute: int = 0
     sockets: int = 0
+    user_runs_per_minute: int = 0
+    user_sockets: int = 0
     kept_runs: int = 0
     workspaces: int = 0
     rooms: int = 0

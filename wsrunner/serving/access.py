@@ -411,6 +411,8 @@ def allowance_of(tenant: Tenant) -> Allowance:
         origins=frozenset(origin.rstrip("/").lower() for origin in tenant.origins),
         runs_per_minute=tenant.runs_per_minute,
         sockets=tenant.sockets,
+        user_runs_per_minute=tenant.user_runs_per_minute,
+        user_sockets=tenant.user_sockets,
         kept_runs=tenant.kept_runs,
         workspaces=tenant.workspaces,
         rooms=tenant.rooms,

@@ -27,18 +27,22 @@ class RateLimiter:
         self._buckets = Buckets()
 
     def admit(self, principal: Principal) -> None:
-        """Count one run of a client, and of its tenant.
+        """Count one run of a client, of its tenant's user, and of its tenant.
 
         Raises:
             NotAllowedError: It may only watch.
-            RateLimitedError: It, or its tenant, has used up its runs; carries `retry_after_s`.
+            RateLimitedError: One of them has used up its runs; carries `retry_after_s`.
         """
         if not principal.drives:
             raise NotAllowedError("this token lets you watch, and not run anything")
-        if principal.may.runs_per_minute:
-            whose = f"tenant {principal.tenant}"
-            self._take(whose, principal.may.runs_per_minute, whose)
+        # The tenant comes last: who is refused alone takes nothing of the others'.
         self.take(principal.client)
+        may, tenant = principal.may, f"tenant {principal.tenant}"
+        if may.user_runs_per_minute:
+            user = f"{tenant}\n{principal.user}"
+            self._take(user, may.user_runs_per_minute, "this user")
+        if may.runs_per_minute:
+            self._take(tenant, may.runs_per_minute, tenant)
 
     def take(self, key: str) -> None:
         """Count one run.
@@ -54,6 +58,6 @@ class RateLimiter:
         bucket = self._buckets.of(key, per_minute / 60, per_minute, now)
         if not bucket.take(now):
             raise RateLimitedError(
-                f"{whose} has used its {per_minute} runs a minute",
+                f"{whose} has used its {per_minute} run{'s' * (per_minute > 1)} a minute",
                 retry_after_s=bucket.wait_s(1, now),
             )

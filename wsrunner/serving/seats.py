@@ -1,4 +1,4 @@
-"""How many sockets and HTTP runs there may be at once: of an address, a tenant, the monitor.
+"""How many sockets and HTTP runs there may be at once: of an address, a tenant, one of its users.
 
 Owns the counts. What is refused here has passed the checks of `handshake` or `doors`.
 """
@@ -44,17 +44,21 @@ class Seats:
             NoSeatError: There is no room.
         """
         limits: dict[str, int] = {}
-        address = principal.client
+        address, tenant = principal.client, f"tenant {principal.tenant}"
         if principal.may.sockets:
-            limits[f"tenant {principal.tenant}"] = principal.may.sockets
+            limits[tenant] = principal.may.sockets
+        user = f"{tenant}\n{principal.user}"
+        if principal.may.user_sockets:
+            limits[user] = principal.may.user_sockets
         if self._per_address and not is_loopback(address):
             limits[address] = self._per_address
         if path == MONITOR_PATH:
             limits[path] = MONITORS_MOST
         for key, most in limits.items():
             if self._taken[key] >= most:
+                whose = "this user" if key == user else key
                 raise NoSeatError(
-                    f"{key} has {most} sockets open and may have no more",
+                    f"{whose} has {most} socket{'s' * (most > 1)} open and may have no more",
                     retry_after_s=RETRY_AFTER_S,
                 )
         self._taken.update(limits.keys())
