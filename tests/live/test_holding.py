@@ -56,11 +56,13 @@ async def test_files_wait_for_a_driver_and_do_not_pile_up_in_the_journal():
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_a_driver_who_takes_nothing_is_given_up_in_time_for_the_exit(ended):
-    kept = a_kept(journal_kb=1024, slow_client_s=1.0)
+async def test_a_driver_who_takes_nothing_is_given_up_in_time_for_the_exit(ended, monkeypatch):
+    # A busy machine may be slow over the rest: it is waited for a second, and nine are left.
+    monkeypatch.setattr("wsrunner.live.kept.HOLD_SHARE", 0.1)
+    kept = a_kept(journal_kb=1024, slow_client_s=10.0)
     kept.sit("drive")
     if ended:
-        kept.run.delivery.bound(1.0)
+        kept.run.delivery.bound(10.0)
     async with asyncio.timeout(PATIENCE_S):
         most = await bring_files(kept)
     assert kept.journal.ended
