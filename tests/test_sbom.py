@@ -58,7 +58,9 @@ def test_every_installed_package_is_told_by_its_package_url():
     }
 
 
-@pytest.mark.parametrize("release", ["", "ID=debian\n", "PRETTY_NAME=what is this\n"])
+@pytest.mark.parametrize(
+    "release", ["", "ID=debian\n", "PRETTY_NAME=what is this\n", 'ID="debian\n']
+)
 def test_a_system_that_does_not_tell_its_version_is_named_without(release):
     first, _ = bill(release=release)["components"]
     assert first["purl"] == "pkg:deb/debian/bsdutils@1:2.38~rc1-5?arch=all"

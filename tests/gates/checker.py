@@ -56,10 +56,7 @@ class Gate:
 
 
 class Beats:
-    """When the replicas' heartbeats were sent and answered, in s.
-
-    Redis' and the wall clock's common time: a machine that stands still has no heartbeats.
-    """
+    """When heartbeats were sent and answered, in s: a machine that stands still has none."""
 
     def __init__(self, events, windows):
         self._by_replica = defaultdict(list)

@@ -96,6 +96,16 @@ def installed(root: Path) -> list[Package]:
     return []
 
 
+def os_release(text: str) -> dict[str, str]:
+    """Return what os-release(5) says of a system, by its names."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            values[key] = value.strip("\"'")
+    return values
+
+
 def stanzas(status: str) -> Iterator[dict[str, str]]:
     """Yield what dpkg's status says of each package that is installed, fields of one line alone."""
     for stanza in status.split("\n\n"):

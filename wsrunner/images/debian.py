@@ -27,7 +27,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from wsrunner.errors import SetupError
-from wsrunner.images import processes
+from wsrunner.images import contents, processes
 
 BASE_MAX_AGE_S = 24 * 3600.0
 """Older package lists may name packages that the mirror no longer has."""
@@ -113,7 +113,9 @@ def sources(etc: Path = Path("/etc")) -> str:
     Raises:
         SetupError: This is no Debian, or its sources name no archive of its release.
     """
-    release = _os_release(etc / "os-release")
+    release: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        release = contents.os_release((etc / "os-release").read_text(encoding="utf-8"))
     codename = release.get("VERSION_CODENAME", "")
     if release.get("ID") != "debian" or not codename:
         raise SetupError(
@@ -145,16 +147,6 @@ def sources(etc: Path = Path("/etc")) -> str:
             "can't be built without one"
         )
     return "".join(line + "\n" for line in found)
-
-
-def _os_release(path: Path) -> dict[str, str]:
-    values: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            key, equals, value = line.partition("=")
-            if equals:
-                values[key] = value.strip("\"'")
-    return values
 
 
 _Entry = tuple[str, str, str, Sequence[str]]

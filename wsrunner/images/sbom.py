@@ -6,7 +6,6 @@ named by package URLs of type deb (https://github.com/package-url/purl-spec). Pu
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +26,7 @@ def bill(image: str, image_id: str, status: str, release: str) -> bytes:
         status: The text of its `STATUS_PATH`.
         release: The text of its `RELEASE_PATH`; may be empty.
     """
-    system = dict(entry.partition("=")[::2] for entry in shlex.split(release, comments=True))
+    system = contents.os_release(release)
     components = [_component(fields, system) for fields in contents.stanzas(status)]
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",

@@ -1,6 +1,7 @@
 """How many sockets and HTTP runs there may be at once: of an address, a tenant, one of its users.
 
-Owns the counts. What is refused here has passed the checks of `handshake` or `doors`.
+Those of the monitor have a bound of their own. Owns the counts. What is refused here has passed the
+checks of `handshake` or `doors`.
 """
 
 from __future__ import annotations
