@@ -18,8 +18,9 @@ from wsrunner.serving.doors.pages import static_dir
 
 def pytest_configure():
     """Let programs under test take the signals that all inherit as ignored where these tests run in
-    the background of a shell (SIGINT) or under nohup (SIGHUP)."""
+    the background of a shell (SIGINT, SIGQUIT) or under nohup (SIGHUP)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
