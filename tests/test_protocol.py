@@ -419,6 +419,12 @@ def test_an_error_becomes_its_message():
     assert event == Error(id="a1", code="rate_limited", message="slow down", retry_after_s=1.235)
 
 
+@pytest.mark.parametrize(("left_s", "told_s"), [(1.2341, 1.235), (0.0001, 0.001), (2.0, 2.0)])
+def test_who_waits_for_as_long_as_told_has_waited_long_enough(left_s, told_s):
+    event = protocol.error_event(RateLimitedError("slow down", retry_after_s=left_s))
+    assert event.retry_after_s == told_s
+
+
 @given(st.binary(max_size=100))
 def test_output_survives_the_wire(data):
     given_fields = protocol.output_payload(data)

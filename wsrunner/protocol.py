@@ -7,6 +7,7 @@ Owns the JSON shapes of ``docs/protocol.md`` with them. Pure: no I/O, no clock. 
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import msgspec
@@ -253,12 +254,14 @@ def encode_request(request: ClientMessage) -> str:
 
 def error_event(error: WsrunnerError, id: str | UnsetType = UNSET) -> Error:  # noqa: A002
     """Turn an error into the message that tells the client."""
+    wait_s = error.retry_after_s
     return Error(
         id=id,
         code=error.code,
         message=error.message,
         path=UNSET if error.path is None else error.path,
-        retry_after_s=UNSET if error.retry_after_s is None else round(error.retry_after_s, 3),
+        # Rounded up: who waits for that long has waited long enough, and never 0 s.
+        retry_after_s=UNSET if wait_s is None else math.ceil(wait_s * 1000) / 1000,
     )
 
 
