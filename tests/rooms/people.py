@@ -2,6 +2,8 @@
 
 import base64
 
+ECHO = "import sys\nprint('up')\nfor line in sys.stdin: print('got', line, end='')\nprint('over')"
+
 
 async def enter(talk, opened, role, name="", once=None, **fields):
     """Join a room with one of its keys; return its `joined`."""
@@ -43,3 +45,40 @@ async def has_heard(talk, kind, matches=lambda _: True):
                 if event["type"] == kind and matches(event):
                     return event
         await talk.hear()
+
+
+async def run_in(talk, room, id="x", code=ECHO, **fields):  # noqa: A002
+    """Start a run of a room; return its `accepted`."""
+    await talk.say("run", id=id, room=room, language="python", code=code, **fields)
+    accepted = await hear_kind(talk, "accepted", lambda event: event["id"] == id)
+    await talk.hear_output("up\n", id)
+    return accepted
+
+
+async def attach_in(talk, room, run, id="x", **fields):  # noqa: A002
+    """Attach to a run through the room; return its `attached`."""
+    await talk.say("attach", id=id, room=room, run=run, **fields)
+    return await hear_kind(talk, "attached", lambda event: event["id"] == id)
+
+
+async def refused(talk, id="x"):  # noqa: A002
+    """Hear until something about a run was refused; return that error."""
+    return await hear_kind(talk, "error", lambda event: event.get("id") == id)
+
+
+async def ended(talk, id="x"):  # noqa: A002
+    """Hear a run to its end; return its exit and what it printed to stdout."""
+    while (events := talk.heard.get(id, [{"type": ""}]))[-1]["type"] not in {"exit", "error"}:
+        await talk.hear()
+    del talk.heard[id]
+    return events[-1], "".join(e["data"] for e in events if e["type"] == "stdout")
+
+
+async def has_run(talk, run, *, over):
+    """Hear until the room tells of a run that it is over, or is not."""
+    wanted = run, over
+    await has_heard(
+        talk,
+        "room",
+        lambda event: wanted in [(each["run"], each["over"]) for each in event["runs"]],
+    )

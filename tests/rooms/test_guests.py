@@ -114,6 +114,8 @@ async def test_a_link_that_opens_nothing_is_no_token(guarded):
             opened["own"],
         ):
             assert await refused(guarded, token) == 401
+        for token in (f"room.{opened['room']}.\xff", f"room.\xff.{opened['own']}"):
+            assert await asyncio.to_thread(asked, guarded, "/v1/languages", token) == 401
         async with by(guarded, link(opened, "watch")) as bob:
             await enter(bob, opened, "watch", "Bob", id="r")
             await ada.say("close", id="r")

@@ -199,21 +199,21 @@ TUTOR = Principal("a", "school", may=Allowance(rooms=1))
 
 
 async def test_a_tenant_has_its_own_number_of_rooms(hall):
-    first = hall.open(TUTOR, "", "Ada", "1")
+    first = await hall.open(TUTOR, "", "Ada", "1")
     with pytest.raises(RoomsFullError, match="1 rooms of this tenant are open; the limit is 1"):
-        hall.open(TUTOR, "", "Ada", "2")
-    hall.open(Principal("a", "shop", may=Allowance(rooms=1)), "", "Eve", "3")
+        await hall.open(TUTOR, "", "Ada", "2")
+    await hall.open(Principal("a", "shop", may=Allowance(rooms=1)), "", "Eve", "3")
     first.close()
-    hall.open(TUTOR, "", "Ada", "4")
+    await hall.open(TUTOR, "", "Ada", "4")
 
 
 async def test_who_has_a_token_for_watching_watches_with_every_key(hall):
-    tutor = hall.open(TUTOR, "", "Ada", "1")
+    tutor = await hall.open(TUTOR, "", "Ada", "1")
     room = tutor.room
     watching = Principal("b", "school", subject="bob", drives=False)
     with pytest.raises(NotAllowedError, match="for watching"):
-        hall.open(watching, "", "Bob", "2")
-    bob = hall.join(watching, room.id, room.keys.own, "Bob", "2")
+        await hall.open(watching, "", "Bob", "2")
+    bob = await hall.join(watching, room.id, room.keys.own, "Bob", "2")
     assert bob.person.role == "watch"
     tutor.grant(bob.person.person, "work")
     with pytest.raises(NotAllowedError):
@@ -221,22 +221,22 @@ async def test_who_has_a_token_for_watching_watches_with_every_key(hall):
 
 
 async def test_a_token_for_one_room_opens_that_alone(hall):
-    room = hall.open(TUTOR, "", "Ada", "1").room
+    room = (await hall.open(TUTOR, "", "Ada", "1")).room
     guest = Principal("b", "school", subject="bob", room=room.id)
-    hall.join(guest, room.id, room.keys.work, "Bob", "2")
-    other = hall.open(Principal("c", "shop"), "", "Eve", "3").room
+    await hall.join(guest, room.id, room.keys.work, "Bob", "2")
+    other = (await hall.open(Principal("c", "shop"), "", "Eve", "3")).room
     with pytest.raises(NotAllowedError, match=room.id):
-        hall.join(guest, other.id, other.keys.work, "Bob", "2")
+        await hall.join(guest, other.id, other.keys.work, "Bob", "2")
     with pytest.raises(NotAllowedError, match=room.id):
-        hall.open(guest, "", "Bob", "4")
+        await hall.open(guest, "", "Bob", "4")
 
 
 async def test_a_full_document_is_made_smaller_by_who_comes_though_the_one_asked_has_gone(hall):
-    tutor = hall.open(Principal("a"), "", "Ada", "1")
+    tutor = await hall.open(Principal("a"), "", "Ada", "1")
     for _ in range(8):
         tutor.update(b"x" * 8000, None)
     tutor.leave()
-    bob = hall.join(Principal("b"), tutor.room.id, tutor.room.keys.work, "Bob", "2")
+    bob = await hall.join(Principal("b"), tutor.room.id, tutor.room.keys.work, "Bob", "2")
     with pytest.raises(TooLargeError):
         bob.update(b"x" * 8000, None)
     joined, asked = await bob.next()
@@ -246,8 +246,8 @@ async def test_a_full_document_is_made_smaller_by_who_comes_though_the_one_asked
 
 
 async def test_who_has_left_leaves_nothing_behind(hall):
-    tutor = hall.open(Principal("a"), "", "Ada", "1")
-    bob = hall.join(Principal("b"), tutor.room.id, tutor.room.keys.work, "Bob", "2")
+    tutor = await hall.open(Principal("a"), "", "Ada", "1")
+    bob = await hall.join(Principal("b"), tutor.room.id, tutor.room.keys.work, "Bob", "2")
     bob.awareness(b"here")
     bob.leave()
     for do in (lambda: bob.awareness(b"there"), lambda: bob.update(b"x", None)):

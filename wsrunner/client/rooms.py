@@ -54,7 +54,8 @@ class Room:
         people: Who is there.
         runs: What was run here and can be read, the newest last.
         newcomers: What the key to work makes of those who come.
-        over: Why this client is not in it any more: ``left``, ``closed`` or ``elsewhere``.
+        over: Why this client is not in it any more: ``left``, ``closed``,
+            ``elsewhere`` or ``lost``.
         failure: Why else it is not.
     """
 

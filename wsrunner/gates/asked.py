@@ -7,7 +7,8 @@ see `redis`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -15,10 +16,15 @@ from typing import Any
 
 from redis.exceptions import MovedError, RedisError
 
+from wsrunner.errors import GateUnavailableError
 from wsrunner.gates.replica import unavailable
 from wsrunner.gates.wire import Server
 
+log = logging.getLogger(__name__)
+
 REPLY_S = 2.0
+AGAIN_S = 0.25
+"""How long after an error something is tried again."""
 
 
 class Asked:
@@ -66,6 +72,36 @@ class Asked:
         """Ask another node of a Cluster from now on: all keys are on one."""
         self._redis = self._server.client((host, port))
         self._scripts = self._registered()
+
+
+async def for_ever(
+    part: Callable[[], Awaitable[None]],
+    what: str,
+    *,
+    on_away: Callable[[], None],
+    is_starting: Callable[[], bool],
+) -> None:
+    """Carry on whatever Redis does.
+
+    Args:
+        part: What is done, from its beginning again after every error.
+        what: What it shares, for the log.
+        on_away: Called when Redis does not answer.
+        is_starting: Whether this server still waits for its engine and gate: a Redis that it can't
+            even start with is whoever opens the gate's to tell.
+    """
+    reachable = True
+    while True:
+        try:
+            await part()
+        except GateUnavailableError as exc:
+            on_away()
+            if reachable and not is_starting():
+                log.warning("%s can't be shared: %s", what, exc.message)
+                reachable = False
+        except Exception:
+            log.exception("sharing %s failed", what)
+        await asyncio.sleep(AGAIN_S)
 
 
 @cache

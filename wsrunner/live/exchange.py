@@ -20,11 +20,12 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from wsrunner.errors import GateUnavailableError, KeptFullError, QueueFullError
+from wsrunner.gates.asked import AGAIN_S, for_ever
 from wsrunner.gates.replica import unavailable
 from wsrunner.live.followed import NONE_YET, Followed
 from wsrunner.live.journal import Entry
@@ -47,7 +48,6 @@ OUTBOX_MAX_BYTES = 16 * 2**20
 BEAT_S = 1.0
 GRACE_BEATS = 2
 """Beats in a row that a replica must not be seen before its runs are given up."""
-AGAIN_S = 0.25
 DISOWNED_MAX = 1000
 """Runs that were begun in vain and are still to be undone; no further ones are begun beyond."""
 FLUSH_S = 2.0
@@ -101,7 +101,16 @@ class Exchange:
     async def __aenter__(self) -> Self:
         parts = (self._send, self._read, self._beat)
         self._tasks = [
-            asyncio.create_task(self._for_ever(part), name=f"live {part.__name__}")
+            asyncio.create_task(
+                for_ever(
+                    part,
+                    "kept runs",
+                    # Who was not seen may have been there.
+                    on_away=self._missed.clear,
+                    is_starting=self._starting,
+                ),
+                name=f"live {part.__name__}",
+            )
             for part in parts
         ]
         return self
@@ -352,7 +361,9 @@ class Exchange:
             return
         live, there = await self._store.look(owners, followed)
         missing = (owners - live) | (set(followed) - there)
-        self._missed = {name: self._missed.get(name, 0) + 1 for name in missing}
+        counts = {name: self._missed.get(name, 0) + 1 for name in missing}
+        self._missed.clear()
+        self._missed.update(counts)
         gone = {name for name, beats in self._missed.items() if beats > GRACE_BEATS}
         for run_id, each in followed.items():
             if each.record.owner in gone and run_id in there:
@@ -361,22 +372,6 @@ class Exchange:
                 # Nobody has it any more.
                 each.take(f"{each.journal.last + 1}-0", pack_lost())
                 self.unfollow(each)
-
-    async def _for_ever(self, part: Callable[[], Awaitable[None]]) -> None:
-        """Carry on whatever Redis does."""
-        reachable = True
-        while True:
-            try:
-                await part()
-            except GateUnavailableError as exc:
-                self._missed.clear()  # who was not seen may have been there
-                # A Redis that a server can't even start with is whoever opens the gate's to tell.
-                if reachable and not self._starting():
-                    log.warning("kept runs can't be shared: %s", exc.message)
-                    reachable = False
-            except Exception:
-                log.exception("sharing kept runs failed")
-            await asyncio.sleep(AGAIN_S)
 
 
 def _end_of(kept: Kept) -> object:

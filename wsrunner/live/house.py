@@ -78,6 +78,11 @@ class House:
         if self._exchange is not None:
             await self._exchange.__aexit__(*exc)
 
+    @property
+    def replica(self) -> str:
+        """This process's name among those that share a Redis; empty where none does."""
+        return "" if self._exchange is None else self._exchange.replica
+
     def _mine(self) -> list[Kept]:
         return list(self.kept.values())
 

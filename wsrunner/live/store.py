@@ -1,6 +1,6 @@
 """What of kept runs is in Redis: their records, their events, replicas' letters and signs of life.
 
-Owns the keys and the commands. With `gates.redis` the only module that knows redis. No tasks.
+Owns the keys and the commands. No tasks.
 
 ::
 

@@ -1,43 +1,32 @@
-"""One room: who is there, its document as a log of opaque updates, and what they run.
+"""One room, as those see it who sit in it on this replica.
 
-Owns the bounds on what a room holds. No tasks.
+Its home may be here, or on another replica: then this is a copy, which hears what the home decides.
+No tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
-from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-import msgspec
-
-from wsrunner.errors import (
-    BadMessageError,
-    NotAllowedError,
-    RoomsFullError,
-    TooLargeError,
-)
+from wsrunner.errors import WsrunnerError
+from wsrunner.rooms import entries
+from wsrunner.rooms.entries import Entry, Order
+from wsrunner.rooms.home import Home
 from wsrunner.rooms.runs import RoomRuns
-from wsrunner.rooms.seat import UPDATE_COST_BYTES, Seat
+from wsrunner.rooms.seat import Seat
+from wsrunner.rooms.state import State, text
+from wsrunner.runs.job import Principal
 from wsrunner.settings import Settings
-from wsrunner.units import KIB
 from wsrunner.words import rooms as words
 
-UPDATE_MAX_BYTES = 64 * KIB
-AWARENESS_MAX_BYTES = 4 * KIB
-COMPACT_AFTER = 200
-"""Updates after which somebody is asked for one that stands for all."""
-COMPACT_SHARE = 4
-"""Likewise after this part of what the document may take."""
 WORDS_MAX = 16
 """Messages that are kept as they are sent, for the others who are to hear the same."""
-GONE_MAX = 200
-"""People who have left and are known still, if they come back."""
-ANSWER_S = 10.0
-"""How long who is asked may take before another one is, where the document is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,72 +39,112 @@ class Keys:
 
     def role(self, key: str) -> words.Role | None:
         """Return what a key opens; takes as long for a wrong one as for a right one."""
-        given = key.encode()
+        given = key.encode(errors="surrogatepass")  # a header may have any bytes
         owns = hmac.compare_digest(given, self.own.encode())
         works = hmac.compare_digest(given, self.work.encode())
         watches = hmac.compare_digest(given, self.watch.encode())
         return "own" if owns else "work" if works else "watch" if watches else None
 
 
-class Room:
-    """A room of this process.
-
-    Args:
-        id: The server's name for it.
-        keys: What opens it.
-        settings: The server's.
-        on_empty: Called when the last one has left.
-        on_close: Called once, when it is over.
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What is known of a room wherever it is.
 
     Attributes:
-        seats: Who is there, by person.
-        runs: What they run.
+        id: The server's name for it.
+        keys: What opens it.
+        opener: Who has opened it.
+        address: The address that it counts for; empty for nobody's.
     """
 
-    def __init__(
-        self,
-        id: str,  # noqa: A002
-        keys: Keys,
-        settings: Settings,
-        *,
-        on_empty: Callable[[Room], None],
-        on_close: Callable[[Room], None],
-    ) -> None:
-        self.id = id
-        self.keys = keys
-        self.settings = settings
+    id: str
+    keys: Keys
+    opener: Principal
+    address: str = ""
+
+
+class Ground(Protocol):
+    """Where a room stands: what it needs of all the rooms."""
+
+    settings: Settings
+    replica: str
+
+    def happened(self, room: Room, entry: Entry) -> None:
+        """Hear of an entry that was decided here."""
+
+    def ordered(self, room: Room, seat: Seat, order: Order) -> None:
+        """Pass an order on to the room's home elsewhere, or raise."""
+
+    def run_over(self, room_id: str, run_id: str, *, readable: bool) -> None:
+        """Hear that a run of a room is over, which this replica has carried out."""
+
+
+class Room:
+    """A room, on one of its replicas.
+
+    Args:
+        deed: What it is.
+        ground: Where it stands.
+
+    Attributes:
+        state: What it is now.
+        seats: Who sits in it here, by seat.
+        home: Decides what becomes of it; None where that is another replica's.
+        owner: The replica where it is decided, if there are several; empty for none.
+        position: Number of the last entry that it has heard, or decided, likewise.
+    """
+
+    def __init__(self, deed: Deed, ground: Ground) -> None:
+        self.deed = deed
+        self.owner = ""
+        self.position = 0
+        self.settings = ground.settings
+        self.state = State()
         self.seats: dict[str, Seat] = {}
-        self._gone: dict[str, words.Person] = {}
+        self.home: Home | None = None
+        self._ground = ground
         self._made: dict[object, bytes] = {}
-        self.runs = RoomRuns()
-        self._on_empty = on_empty
-        self._on_close = on_close
-        self._newcomers: words.Granted = "work"
-        self._awareness: dict[str, bytes] = {}
-        self._log: list[tuple[int, bytes]] = []
-        self._seq = 0
-        self._log_bytes = 0
-        self._since_compact = 0
-        self._since_compact_bytes = 0
-        self._asked: tuple[str, int] | None = None
-        self._asked_at_s = 0.0
 
     @property
-    def _limit_bytes(self) -> int:
-        return self.settings.room_kb * KIB
+    def id(self) -> str:
+        """The server's name for it."""
+        return self.deed.id
+
+    @property
+    def keys(self) -> Keys:
+        """What opens it."""
+        return self.deed.keys
+
+    @property
+    def runs(self) -> RoomRuns:
+        """What was run in it."""
+        return self.state.runs
 
     @property
     def held_bytes(self) -> int:
         """What its document takes."""
-        return self._log_bytes
+        return self.state.held_bytes
 
     @property
     def now(self) -> words.RoomNow:
-        """What it is."""
-        people = sorted((seat.person for seat in self.seats.values()), key=lambda each: each.number)
-        return words.RoomNow(
-            room=self.id, people=people, newcomers=self._newcomers, runs=self.runs.now
-        )
+        """What it is, as it is told."""
+        return self.state.now(self.id)
+
+    def joined(self, seat: Seat) -> words.Joined:
+        """Return all there is, for somebody who is there."""
+        return self.state.joined(self.id, seat.person.person)
+
+    def asked_of(self, seat: Seat) -> words.Compact | None:
+        """Return what somebody is asked for and has not answered yet."""
+        asked = self.state.asked
+        if asked is None or asked[0] != seat.person.person:
+            return None
+        return words.Compact(room=self.id, seq=asked[1])
+
+    @staticmethod
+    def now_s() -> float:
+        """Return the present in monotonic seconds."""
+        return asyncio.get_running_loop().time()
 
     def once_made(self, key: object, make: Callable[[], bytes]) -> bytes:
         """Return a message as it is sent, made once for all who hear it at about the same time.
@@ -131,238 +160,188 @@ class Room:
             found = self._made[key] = make()
         return found
 
-    def joined(self, seat: Seat) -> words.Joined:
-        """Return all there is, for somebody who is there."""
-        return words.Joined(
-            room=self.id,
-            you=seat.person.person,
-            now=self.now,
-            seq=self._seq,
-            updates=[_text(data) for _, data in self._log],
-            awareness={person: _text(data) for person, data in self._awareness.items()},
-        )
+    # Whose decision it is.
+
+    def settle(self) -> None:
+        """Have it decided here what becomes of it."""
+        self.home = Home(self.id, self.state, self.settings, emit=self._emit, now_s=self.now_s)
+
+    def _emit(self, entry: Entry) -> None:
+        self.hear(entry)
+        self._ground.happened(self, entry)
+
+    def order(self, seat: Seat, order: Order) -> None:
+        """Have done what a seat asks for; see `Home.carry_out`."""
+        if self.home is None:
+            self._ground.ordered(self, seat, order)
+        else:
+            self.home.carry_out(self._ground.replica, seat.id, seat.person.person, order)
+
+    # Who sits here.
 
     def sit(self, role: words.Role, name: str, once: str, *, watches_only: bool = False) -> Seat:
-        """Let somebody in; who comes back under the same `once` is who they were.
+        """Let somebody take a seat: they have it once `Seat.sits` is set.
+
+        Args:
+            role: What their key makes of them.
+            name: What the others call them.
+            once: Their own random name: who comes back under it is who they were.
+            watches_only: See `Seat`.
 
         Raises:
-            RoomsFullError: Too many are there.
+            RoomsFullError: Too many are there. Where the home is elsewhere, that is told later.
         """
         id_ = hashlib.sha256(f"{self.id}\0{once}".encode()).hexdigest()[:12]
-        before = self.seats.get(id_)
-        if before is None and len(self.seats) >= self.settings.room_people:
-            raise RoomsFullError(
-                f"{len(self.seats)} people are in room {self.id}; the limit is "
-                f"{self.settings.room_people} people"
-            )
-        if watches_only:
-            role = "watch"
-        elif role == "work":
-            role = self._newcomers
-        taken = {seat.person.number for seat in self.seats.values()}
-        number = next(number for number in range(len(taken) + 1) if number not in taken)
-        person = words.Person(person=id_, name=name, role=role, number=number)
-        kept = self._gone.pop(id_, None) if before is None else before.person
-        if kept is not None:
-            # Whose right was taken does not get it back by leaving and coming again.
-            keep = "own" if role == "own" else kept.role if kept.role != "own" else role
-            person = msgspec.structs.replace(person, role=keep, hand=kept.hand)
-        if before is not None:
-            person = msgspec.structs.replace(person, number=before.person.number)
-            before.end("elsewhere")
-        seat = self.seats[id_] = Seat(self, person, watches_only=watches_only)
-        if before is not None:
-            _let_look(before)
-        if len(self._log) > COMPACT_AFTER:
-            self._ask_if_nobody_is()
-        self._tell_change()
+        asked = words.Person(person=id_, name=name, role=role, number=0)
+        seat = Seat(self, asked, watches_only=watches_only)
+        self.seats[seat.id] = seat
+        try:
+            self._order_seat(seat, again=False)
+        except WsrunnerError:
+            del self.seats[seat.id]
+            raise
         return seat
 
-    def left(self, seat: Seat) -> None:
-        """Hear that somebody has gone."""
-        id_ = seat.person.person
-        if self.seats.get(id_) is not seat:
-            return
-        del self.seats[id_]
-        self._gone[id_] = seat.person
-        if len(self._gone) > GONE_MAX:
-            del self._gone[next(iter(self._gone))]
-        _let_look(seat)
-        self._awareness.pop(id_, None)
-        if self._asked is not None and self._asked[0] == id_:
-            self._ask_to_compact()
-        self._tell_change()
-        if not self.seats:
-            self._on_empty(self)
+    def _order_seat(self, seat: Seat, *, again: bool) -> None:
+        asked = seat.asked
+        self.order(seat, entries.Sit(asked.role, asked.name, seat.watches_only, again))
 
-    def add(self, seat: Seat, data: bytes) -> None:
-        """See `Seat.update`."""
-        if len(data) > UPDATE_MAX_BYTES:
-            raise TooLargeError(
-                f"an update of {len(data)} bytes; the limit is {UPDATE_MAX_BYTES} bytes",
-                path="$.base64",
-            )
+    def ask_to_sit(self, seat: Seat) -> None:
+        """Ask for somebody's seat once more."""
         try:
-            self._check_fits(self._log_bytes, data)
-        except TooLargeError:
-            self._ask_if_nobody_is()
-            raise
-        self._seq += 1
-        self._log.append((self._seq, data))
-        self._log_bytes += len(data) + UPDATE_COST_BYTES
-        self._since_compact += 1
-        self._since_compact_bytes += len(data) + UPDATE_COST_BYTES
-        person = seat.person.person
-        told = words.Updated(room=self.id, seq=self._seq, person=person, base64=_text(data))
-        for each in self.seats.values():
-            if each is not seat:
-                each.tell(told, len(data))
-        seat.tell(words.Updated(room=self.id, seq=self._seq, person=person), 0)
-        share = self._limit_bytes // COMPACT_SHARE
-        if self._since_compact >= COMPACT_AFTER or self._since_compact_bytes >= share:
-            self._ask_to_compact()
+            self._order_seat(seat, again=True)
+        except WsrunnerError as exc:
+            self.refuse(seat, exc)
 
-    def compact(self, seat: Seat, data: bytes, replaces: int) -> None:
-        """See `Seat.update`."""
-        if self._asked != (seat.person.person, replaces):
-            raise NotAllowedError(
-                f"update {replaces} is not what this client was asked to replace in room {self.id}"
-            )
-        rest = [(seq, each) for seq, each in self._log if seq > replaces]
-        self._check_fits(sum(len(each) + UPDATE_COST_BYTES for _, each in rest), data)
-        self._asked = None
-        self._log = [(replaces, data), *rest]
-        self._log_bytes = sum(len(each) + UPDATE_COST_BYTES for _, each in self._log)
-        self._since_compact = len(rest)
-        self._since_compact_bytes = self._log_bytes - len(data) - UPDATE_COST_BYTES
+    def ask_for_all(self) -> None:
+        """Ask once more for the seats that its home does not know."""
+        for seat in list(self.seats.values()):
+            if not self._is_known(seat):
+                self.ask_to_sit(seat)
 
-    def _check_fits(self, held_bytes: int, data: bytes) -> None:
-        limit = self._limit_bytes
-        if held_bytes + len(data) + UPDATE_COST_BYTES > limit:
-            raise TooLargeError(
-                f"the document of room {self.id} would take {held_bytes + len(data)} bytes; the "
-                f"limit is {limit} bytes",
-                path="$.base64",
-            )
+    def sit_anew(self) -> None:
+        """Ask for all seats once more, at another home."""
+        for seat in list(self.seats.values()):
+            self._sit_anew(seat)
 
-    def asked_of(self, seat: Seat) -> words.Compact | None:
-        """Return what somebody is asked for and has not answered yet."""
-        if self._asked is None or self._asked[0] != seat.person.person:
-            return None
-        return words.Compact(room=self.id, seq=self._asked[1])
+    def _sit_anew(self, seat: Seat) -> None:
+        """Ask for a seat once more; what was on its way to its home may be lost."""
+        if not self._is_known(seat):
+            seat.sits.clear()
+        seat.tell_all()
+        self.ask_to_sit(seat)
 
-    def _ask_if_nobody_is(self) -> None:
-        """Ask, unless somebody has been asked and may answer yet."""
-        if self._asked is None or self.now_s() - self._asked_at_s > ANSWER_S:
-            self._ask_to_compact()
+    def tell_all(self) -> None:
+        """Let everybody here hear all there is."""
+        for seat in self.seats.values():
+            seat.tell_all()
 
-    @staticmethod
-    def now_s() -> float:
-        """Return the present in monotonic seconds."""
-        return asyncio.get_running_loop().time()
+    def refuse(self, seat: Seat, error: WsrunnerError) -> None:
+        """Let a seat hear that it can't be had."""
+        if seat.sits.is_set():
+            return  # it is
+        seat.refusal = error
+        seat.sits.set()
+        self.seats.pop(seat.id, None)
+        if seat.has_sat:
+            # It was in the room, at another home.
+            seat.complain(error)
+            seat.end("lost")
+            seat.look()
 
-    def _ask_to_compact(self) -> None:
-        """Ask somebody who works, an owner first, for an update that stands for all."""
-        able = [
-            seat
-            for seat in self.seats.values()
-            if seat.person.role != "watch" and not seat.watches_only
-        ]
-        before = self._asked[0] if self._asked else ""
-        chosen = min(
-            able,
-            key=lambda each: (each.person.person == before, each.person.role != "own"),
-            default=None,
-        )
-        self._asked = None
-        # Who does not answer is asked no more while there are others.
-        self._since_compact = self._since_compact_bytes = 0
-        if chosen is not None:
-            self._asked = (chosen.person.person, self._seq)
-            self._asked_at_s = self.now_s()
-            chosen.tell(words.Compact(room=self.id, seq=self._seq), 0)
+    def leave(self, seat: Seat) -> None:
+        """Let somebody go."""
+        del self.seats[seat.id]
+        if seat.sits.is_set() or self.home is None:
+            self._order_leave(seat)
+        seat.look()
 
-    def note_awareness(self, seat: Seat, data: bytes) -> None:
-        """See `Seat.awareness`."""
-        if len(data) > AWARENESS_MAX_BYTES:
-            raise TooLargeError(
-                f"{len(data)} bytes of awareness; the limit is {AWARENESS_MAX_BYTES} bytes",
-                path="$.base64",
-            )
-        person = seat.person.person
-        self._awareness[person] = data
-        told = words.Aware(room=self.id, person=person, base64=_text(data))
-        for each in self.seats.values():
-            if each is not seat:
-                each.tell(told, len(data))
+    def _order_leave(self, seat: Seat) -> None:
+        with contextlib.suppress(WsrunnerError):  # they sat there no more
+            self.order(seat, entries.Leave())
 
-    def grant(self, person: str | None, role: words.Granted) -> None:
-        """See `Seat.grant`."""
-        if person is not None:
-            if person not in self.seats or self.seats[person].person.role == "own":
-                raise BadMessageError(
-                    f"nobody of room {self.id} whose role can be changed is {person[:80]!r}",
-                    path="$.person",
-                )
-            self.change(person, role=role)
-            return
-        self._newcomers = role
-        for id_, seat in self.seats.items():
-            if seat.person.role != "own":
-                self.change(id_, role=role)
-        for id_, gone in self._gone.items():
-            if gone.role != "own":
-                self._gone[id_] = msgspec.structs.replace(gone, role=role)
-        self._tell_change()
-
-    def change(self, person: str, **fields: object) -> None:
-        """Change what is known of somebody who is there."""
-        seat = self.seats.get(person)
-        if seat is not None:
-            seat.person = msgspec.structs.replace(seat.person, **fields)
-            _let_look(seat)
-            self._tell_change()
-
-    def begin_run(self, seat: Seat, run_id: str, language: str) -> None:
-        """Tell of a run that somebody has started here."""
-        who = seat.person
-        self.runs.add(
-            words.RoomRun(run=run_id, person=who.person, name=who.name, language=language)
-        )
-        self._tell_change()
+    def _is_known(self, seat: Seat) -> bool:
+        sitting = self.state.people.get(seat.person.person)
+        return sitting is not None and sitting.seat == seat.id
 
     def end_run(self, run_id: str, *, readable: bool) -> None:
-        """Hear that a run is over, and whether what it printed can be read still."""
-        if readable:
-            self.runs.over(run_id)
-        else:
-            self.runs.forget(run_id)
-        self._tell_change()
+        """Hear that a run is over that was started here."""
+        self._ground.run_over(self.id, run_id, readable=readable)
 
-    def note_typed(self, seat: Seat, run_id: str) -> None:
-        """See `Seat.typed`."""
-        told = words.Typed(room=self.id, run=run_id, person=seat.person.person)
-        for each in self.seats.values():
-            if each is not seat:
-                each.tell(told, 0)
+    # What has been decided.
 
-    def close(self, reason: str) -> None:
-        """End it for everybody."""
-        self._on_close(self)
+    def replay(self, happened: Iterable[Entry]) -> None:
+        """Take in all that has happened, of which some was heard before: only the last counts."""
+        for entry in happened:
+            self.state.apply(entry)
+        self._see_people()
+        self.tell_all()
+
+    def hear(self, entry: Entry) -> None:
+        """Take an entry in, and let those know who sit here."""
+        self.state.apply(entry)
+        match entry:
+            case entries.Added(person, data):
+                self._tell_update(person, data)
+            case entries.Caret(person, data):
+                told = words.Aware(room=self.id, person=person, base64=text(data))
+                self._tell_others(person, told, len(data))
+            case entries.Typing(person, run):
+                self._tell_others(person, words.Typed(room=self.id, run=run, person=person), 0)
+            case entries.Asked(person, seq):
+                for seat in self._seats_of(person):
+                    seat.tell(words.Compact(room=self.id, seq=seq), 0)
+            case entries.Closed(reason):
+                self._end(reason)
+            case entries.Compacted():
+                pass
+            case _:
+                self._see_people()
+
+    def _tell_update(self, person: str, data: bytes) -> None:
+        seq = self.state.seq
+        told = words.Updated(room=self.id, seq=seq, person=person, base64=text(data))
+        self._tell_others(person, told, len(data))
+        for seat in self._seats_of(person):
+            seat.tell(words.Updated(room=self.id, seq=seq, person=person), 0)
+
+    def _tell_others(self, person: str, told: words.RoomTold, size: int) -> None:
+        for seat in self.seats.values():
+            if seat.person.person != person and seat.sits.is_set():
+                seat.tell(told, size)
+
+    def _seats_of(self, person: str) -> list[Seat]:
+        return [
+            seat
+            for seat in self.seats.values()
+            if seat.person.person == person and self._is_known(seat)
+        ]
+
+    def _see_people(self) -> None:
+        """See who sits where by now, as what."""
+        for seat in list(self.seats.values()):
+            sitting = self.state.people.get(seat.person.person)
+            if sitting is not None and sitting.seat == seat.id:
+                changed = seat.person != sitting.person
+                seat.person = sitting.person
+                seat.sits.set()
+                seat.has_sat = True
+                if changed:
+                    seat.look()
+                seat.tell_change()
+            elif not seat.has_sat:
+                pass  # it has yet to come
+            elif sitting is not None:
+                del self.seats[seat.id]
+                seat.end("elsewhere")
+                seat.look()
+            elif self.home is None and seat.sits.is_set():
+                # Its home took this replica for gone.
+                self._sit_anew(seat)
+
+    def _end(self, reason: str) -> None:
         seats, self.seats = self.seats, {}
         for seat in seats.values():
+            seat.sits.set()
             seat.end(reason)
-            _let_look(seat)
-
-    def _tell_change(self) -> None:
-        for seat in self.seats.values():
-            seat.tell_change()
-
-
-def _let_look(seat: Seat) -> None:
-    for listener in list(seat.listeners):
-        listener()
-
-
-def _text(data: bytes) -> str:
-    return b64encode(data).decode("ascii")
+            seat.look()

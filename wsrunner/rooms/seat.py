@@ -6,11 +6,21 @@ No tasks: its owner asks for what there is to tell.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wsrunner.bucket import Bucket
-from wsrunner.errors import NoSuchRoomError, NotAllowedError, RateLimitedError
+from wsrunner.errors import (
+    NoSuchRoomError,
+    NotAllowedError,
+    RateLimitedError,
+    TooLargeError,
+    WsrunnerError,
+)
+from wsrunner.rooms import entries
+from wsrunner.rooms.state import UPDATE_COST_BYTES
 from wsrunner.units import KIB
 from wsrunner.words import rooms as words
 from wsrunner.words.base import Event
@@ -18,30 +28,50 @@ from wsrunner.words.base import Event
 if TYPE_CHECKING:
     from wsrunner.rooms.room import Room
 
-UPDATE_COST_BYTES = 64
-"""What an update takes beside its bytes, so that a million empty ones count too."""
+UPDATE_MAX_BYTES = 64 * KIB
+AWARENESS_MAX_BYTES = 4 * KIB
 BURST_S = 5
 """So many seconds' worth of messages may come at once."""
 TYPED_PER_S = 4
 """How often the others are told that somebody types."""
 UNTOLD_MAX_BYTES = 1024 * KIB
 """What may wait for a seat; one that is further behind is told all there is instead."""
+COMPLAINTS_MAX = 100
+"""Errors that wait for one client to be told them."""
+
+Heard = Event | WsrunnerError
+"""What a seat hears; an error is about something that it sent, and ends nothing."""
 
 
 class Seat:
     """One person's place in a room.
 
-    Attributes:
-        person: Who it is.
+    Args:
+        room: The room.
+        asked: Who wants to sit here; the role is what their key makes of them.
         watches_only: Whether their token lets them do nothing else, whatever the role.
+
+    Attributes:
+        id: Unique, also between replicas.
+        person: Who it is.
+        turn: How many orders it has given to a home elsewhere.
+        sits: Set while the room's home knows of it, or once it was refused.
+        refusal: Why it was.
+        has_sat: Whether the room has known of it before.
         listeners: Called when the role, or the seat itself, is another's or over.
     """
 
-    def __init__(self, room: Room, person: words.Person, *, watches_only: bool = False) -> None:
+    def __init__(self, room: Room, asked: words.Person, *, watches_only: bool = False) -> None:
+        self.id = secrets.token_hex(8)
         self.room = room
-        self.person = person
+        self.asked = self.person = asked
         self.watches_only = watches_only
+        self.turn = 0
+        self.sits = asyncio.Event()
+        self.refusal: WsrunnerError | None = None
+        self.has_sat = False
         self.listeners: set[Callable[[], None]] = set()
+        self._complaints: list[WsrunnerError] = []
         self._untold: list[Event] = []
         self._untold_bytes = 0
         self._behind = True  # it has yet to be told all there is
@@ -55,23 +85,23 @@ class Seat:
     @property
     def is_over(self) -> bool:
         """Whether its client is not in the room any more, or on another seat."""
-        return self.room.seats.get(self.person.person) is not self
+        return self.id not in self.room.seats
 
     @property
     def works(self) -> bool:
         """Whether its client may edit, run, and type into the room's runs."""
         return not self.watches_only and self.person.role != "watch"
 
-    async def next(self) -> list[Event]:
+    async def next(self) -> list[Heard]:
         """Wait for what is to be told next; `Left` is the last. Cancelling is safe."""
         while not (due := self._due()):
             self._wake.clear()
             await self._wake.wait()
         return due
 
-    def _due(self) -> list[Event]:
-        due: list[Event] = []
-        if self._behind:
+    def _due(self) -> list[Heard]:
+        due: list[Heard] = []
+        if self._behind and self.sits.is_set():
             self._behind = self._changed = False
             due.append(self.room.joined(self))
             asked = self.room.asked_of(self)
@@ -79,9 +109,11 @@ class Seat:
                 due.append(asked)
         due += self._untold
         self._untold, self._untold_bytes = [], 0
-        if self._changed:
+        if self._changed and not self._behind:
             self._changed = False
             due.append(self.room.now)
+        due += self._complaints
+        self._complaints.clear()
         if self._over is not None:
             due.append(self._over)
         return due
@@ -89,10 +121,15 @@ class Seat:
     def tell(self, event: Event, size: int) -> None:
         """Let it hear something; one that is far behind hears all there is in its place."""
         if self._untold_bytes + size > UNTOLD_MAX_BYTES:
-            self._untold, self._untold_bytes, self._behind = [], 0, True
+            self.tell_all()
         elif not self._behind:
             self._untold.append(event)
             self._untold_bytes += size + UPDATE_COST_BYTES
+        self._wake.set()
+
+    def tell_all(self) -> None:
+        """Let it hear all there is, in place of what it has yet to hear; once it sits."""
+        self._untold, self._untold_bytes, self._behind = [], 0, True
         self._wake.set()
 
     def tell_change(self) -> None:
@@ -100,16 +137,29 @@ class Seat:
         self._changed = True
         self._wake.set()
 
+    def complain(self, error: WsrunnerError) -> None:
+        """Tell it what was wrong with something that it sent; of very much not of all."""
+        if len(self._complaints) < COMPLAINTS_MAX:
+            self._complaints.append(error)
+        self._wake.set()
+
     def end(self, reason: str) -> None:
         """Let it hear that nothing more is told."""
         self._over = words.Left(room=self.room.id, reason=reason)
         self._wake.set()
 
+    def look(self) -> None:
+        """Let those look again who do what this person may do in the room."""
+        for listener in list(self.listeners):
+            listener()
+
     def leave(self) -> None:
         """Give it up. Idempotent."""
-        self.room.left(self)
+        if not self.is_over:
+            self.room.leave(self)
 
-    # What its client may send; none of these waits. NoSuchRoomError: it is not there any more.
+    # What its client may send; none of these waits. NoSuchRoomError: it is not there any more. What
+    # the room refuses is raised, or told by `next` where its home is on another replica.
 
     def update(self, data: bytes, replaces: int | None) -> None:
         """Change the document.
@@ -124,21 +174,19 @@ class Seat:
             RateLimitedError: Too many messages.
         """
         self._spend()
-        self._check_role("work", "edit")
-        if replaces is None:
-            self.room.add(self, data)
-        else:
-            self.room.compact(self, data, replaces)
+        _check_size("an update of {} bytes", data, UPDATE_MAX_BYTES)
+        self.room.order(self, entries.Update(data, replaces))
 
     def awareness(self, data: bytes) -> None:
         """Tell the others where this person is; raises as `update`."""
         self._spend()
-        self.room.note_awareness(self, data)
+        _check_size("{} bytes of awareness", data, AWARENESS_MAX_BYTES)
+        self.room.order(self, entries.Awareness(data))
 
     def hand(self, *, up: bool) -> None:
         """Raise the hand, or take it down; raises RateLimitedError."""
         self._spend()
-        self.room.change(self.person.person, hand=up)
+        self.room.order(self, entries.Hand(up))
 
     def grant(self, person: str | None, role: words.Granted) -> None:
         """Say what somebody may do; None for all but owners.
@@ -149,28 +197,29 @@ class Seat:
             RateLimitedError: Too many messages.
         """
         self._spend()
-        self._check_role("own", "grant or take rights")
-        self.room.grant(person, role)
+        self.room.order(self, entries.Grant(person, role))
 
     def check_runs(self) -> None:
         """Raise NotAllowedError if its client may not start runs in the room."""
         self._check_there()
-        self._check_role("work", "run programs")
+        if not self.works:
+            raise NotAllowedError(f"in room {self.room.id} only who may work can run programs")
+
+    def begin_run(self, run_id: str, language: str) -> None:
+        """Tell of a run that this person has started in the room; never raises: it goes on."""
+        with contextlib.suppress(WsrunnerError):
+            self.room.order(self, entries.Begin(run_id, language))
 
     def typed(self, run_id: str) -> None:
-        """Let the others know that this person types into a run, now and then."""
+        """Let the others know that this person types into a run, now and then; never raises."""
         if self._typed.take(self.room.now_s()):
-            self.room.note_typed(self, run_id)
+            with contextlib.suppress(WsrunnerError):
+                self.room.order(self, entries.Type(run_id))
 
     def close(self) -> None:
         """End the room for everybody; raises NotAllowedError."""
         self._check_there()
-        self._check_role("own", "close it")
-        self.room.close("closed")
-
-    def _check_role(self, role: words.Granted | words.Role, what: str) -> None:
-        if self.watches_only or self.person.role not in (role, "own"):
-            raise NotAllowedError(f"in room {self.room.id} only who may {role} can {what}")
+        self.room.order(self, entries.Close())
 
     def _check_there(self) -> None:
         if self.is_over:
@@ -185,3 +234,8 @@ class Seat:
                 f"more messages to room {self.room.id} than {per_s} a second",
                 retry_after_s=self._messages.wait_s(1, now_s),
             )
+
+
+def _check_size(what: str, data: bytes, most: int) -> None:
+    if len(data) > most:
+        raise TooLargeError(f"{what.format(len(data))}; the limit is {most} bytes", path="$.base64")

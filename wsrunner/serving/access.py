@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -33,6 +33,10 @@ ROOM_TOKEN_PREFIX = "room."  # noqa: S105 - a prefix, not a token
 """Of a room's link as a token: the room's id, a dot, and one of its keys follow."""
 SHOWN_MAX = 100
 """Characters of a client's own header that a refusal repeats."""
+
+
+async def _nobody(_room: str, _key: str) -> None:
+    """Whom a room's link stands for, where there are no rooms."""
 
 
 class AccessError(Exception):
@@ -126,7 +130,7 @@ class Access:
 
     def __init__(self, settings: Settings, tenancy: Tenancy, tickets: Tickets) -> None:
         self.tickets = tickets
-        self.host_of: Callable[[str, str], Principal | None] = lambda _room, _key: None
+        self.host_of: Callable[[str, str], Awaitable[Principal | None]] = _nobody
         self._tenancy = tenancy
         self._signed = SignedTokens(tenancy, allowance_of)
         self._needs_token = bool(settings.token or settings.tenants)
@@ -157,13 +161,14 @@ class Access:
         self._check_tenant_origin(headers, principal)
         return principal
 
-    def guest(self, headers: HeaderValues, client: str) -> Principal:
+    async def guest(self, headers: HeaderValues, client: str) -> Principal:
         """Return who asks for what a room's link opens, too; else as `user`.
 
         Such a guest counts for whoever has opened the room.
 
         Raises:
             UnauthorizedError: See `user`.
+            GateUnavailableError: Redis can't be reached, and a link may open what it knows.
         """
         try:
             return self.user(headers, client)
@@ -172,7 +177,7 @@ class Access:
                 room, _, key = token.removeprefix(ROOM_TOKEN_PREFIX).partition(".")
                 if not token.startswith(ROOM_TOKEN_PREFIX):
                     continue
-                host = self.host_of(room, key)
+                host = await self.host_of(room, key)
                 if host is not None:
                     return self._guest_of(host, room, headers, client)
             raise

@@ -162,7 +162,7 @@ class Guest:
 
             def began(kept: Kept) -> None:
                 run_id, room = kept.record.run_id, place.room
-                room.begin_run(place, run_id, request.language)
+                place.begin_run(run_id, request.language)
                 kept.followers.append(lambda readable: room.end_run(run_id, readable=readable))
 
         seat = await house.begin(

@@ -81,8 +81,9 @@ class Handshakes:
             return self._access.of_ticket(found, headers, client)
         if path == MONITOR_PATH:
             return self._access.operator(headers, client)
-        ask = self._access.guest if path == RUN_PATH else self._access.user
-        return ask(headers, client)
+        if path == RUN_PATH:
+            return await self._access.guest(headers, client)
+        return self._access.user(headers, client)
 
     def _of_socket(self, principal: Principal) -> Principal:
         """Tell apart the sockets of a loopback address: many people's, if a proxy ends here."""

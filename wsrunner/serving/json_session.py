@@ -3,16 +3,20 @@
 Owns what happens between a socket's opening and its end: which run a message is about, and what its
 client is told. The course of a run is `runs.run`'s, its task the registry's.
 
-`converse` reads and decodes messages, and passes stdin, signals and cancel on without waiting. A
+`converse` reads and decodes messages, and passes stdin, signals and cancel on without waiting; who
+comes into a room waits for its home. A
 client that takes no output for `slow_client_s` is dropped with 4408: `send` waits for it no longer,
 and leaving `converse` ends its runs.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec import UNSET, UnsetType
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from wsrunner import protocol
 from wsrunner.errors import (
@@ -92,7 +96,7 @@ class JsonSession:
         try:
             async for message in self._connection:
                 try:
-                    answer = self._handle(protocol.decode(message, max_bytes=max_bytes))
+                    answer = await self._handle(protocol.decode(message, max_bytes=max_bytes))
                 except WsrunnerError as exc:
                     answer = protocol.error_event(exc, protocol.salvage_id(message))
                 if answer is not None:
@@ -105,10 +109,13 @@ class JsonSession:
                     reader.leave()
             await self._registry.abandon(self._started)
 
-    def _handle(
+    async def _handle(
         self, message: protocol.ClientMessage
     ) -> protocol.Error | protocol.Forgotten | None:
-        """Act on one message at once; only a new run needs a task. Returns what is to be answered.
+        """Act on one message; waits only to come into a room of another replica.
+
+        Returns:
+            What is to be answered.
 
         Raises:
             WsrunnerError: It can't be done; the message says why.
@@ -121,7 +128,7 @@ class JsonSession:
         if isinstance(message, Forget):
             return self._forget_workspace(message)
         if isinstance(message, words.Open | words.Join):
-            self._enter(message)
+            await self._enter(message)
             return None
         reader = self._find(message.id)
         if isinstance(reader, Guest | Occupant):
@@ -134,11 +141,27 @@ class JsonSession:
         self._registry.host.workspaces.forget(self._principal, message.workspace)
         return protocol.Forgotten(id=message.id, workspace=message.workspace)
 
-    def _enter(self, request: words.Open | words.Join) -> None:
-        """Open a room, or come into one."""
+    async def _enter(self, request: words.Open | words.Join) -> None:
+        """Open a room, or come into one.
+
+        Raises:
+            ReaderGoneError: The client has gone. It may have come as the same person by another
+                socket, and must not be sent away there by what is left of this one.
+        """
         self._check_room(request)
+        if self._connection.state is not State.OPEN:
+            raise ReaderGoneError
         occupant = Occupant(self._outlet, request.id, on_over=self.forget)
-        occupant.begin(self._hall, request, self._principal)
+        entering = asyncio.create_task(occupant.begin(self._hall, request, self._principal))
+        leaving = asyncio.create_task(self._connection.wait_closed())
+        try:
+            await asyncio.wait((entering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not entering.done():
+                raise ReaderGoneError
+            entering.result()
+        finally:
+            leaving.cancel()
+            entering.cancel()
         self._runs[request.id] = occupant
 
     def _find(self, run_id: str | UnsetType) -> RunReader | Guest | Occupant:

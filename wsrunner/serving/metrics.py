@@ -211,7 +211,7 @@ class Metrics(Observer):
         """Return how many rooms there are, and people in them."""
         hall = self.hall
         return [
-            gauge("wsrunner_rooms", "Rooms.", len(hall.rooms) if hall else 0),
+            gauge("wsrunner_rooms", "Rooms.", len(hall.homes) if hall else 0),
             gauge("wsrunner_room_people", "People in rooms.", hall.people if hall else 0),
             gauge(
                 "wsrunner_room_bytes",

@@ -200,12 +200,12 @@ class Monitor(Observer):
         return [
             RoomUse(
                 room=room.id,
-                tenant=tenant,
-                people=len(room.seats),
+                tenant=room.deed.opener.tenant,
+                people=len(room.state.people),
                 runs=len(room.runs.now),
                 bytes=room.held_bytes,
             )
-            for room, tenant in self.hall.seen_by(principal)[:SHOWN]
+            for room in self.hall.seen_by(principal)[:SHOWN]
         ]
 
     def _tenants(self, principal: Principal) -> list[TenantUse]:

@@ -54,19 +54,23 @@ class Occupant:
         self._on_over = on_over
         self._task: asyncio.Task[None]
 
-    def begin(self, hall: Hall, request: words.Open | words.Join, principal: Principal) -> None:
+    async def begin(
+        self, hall: Hall, request: words.Open | words.Join, principal: Principal
+    ) -> None:
         """Come into the room, and tell of it from then on.
 
         Raises:
             WsrunnerError: See `Hall.open` and `Hall.join`.
+
+        Cancelling is safe.
         """
         once = secrets.token_hex(16) if request.once is UNSET else request.once
         opened: words.Opened | None = None
         if isinstance(request, words.Join):
-            self.seat = hall.join(principal, request.room, request.key, request.name, once)
+            self.seat = await hall.join(principal, request.room, request.key, request.name, once)
         else:
             address = "" if is_loopback(principal.client) else principal.client
-            self.seat = hall.open(principal, address, request.name, once)
+            self.seat = await hall.open(principal, address, request.name, once)
             keys = self.seat.room.keys
             opened = words.Opened(
                 room=self.seat.room.id, own=keys.own, work=keys.work, watch=keys.watch
@@ -110,6 +114,9 @@ class Occupant:
                     await self._say(opened)
                 while True:
                     for event in await self.seat.next():
+                        if isinstance(event, WsrunnerError):
+                            await self._complain(event)
+                            continue
                         if isinstance(event, words.Left):
                             self._on_over(self)
                             await self._say(event)
@@ -119,13 +126,13 @@ class Occupant:
                 raise
             except Exception:
                 log.exception("telling a client of a room failed")
-                error = WsrunnerError("an error of the server; join again")
-                await self._outlet.send(
-                    protocol.encode(protocol.error_event(error, self.id)), text=True
-                )
+                await self._complain(WsrunnerError("an error of the server; join again"))
             finally:
                 self.seat.leave()
                 self._on_over(self)
+
+    async def _complain(self, error: WsrunnerError) -> None:
+        await self._outlet.send(protocol.encode(protocol.error_event(error, self.id)), text=True)
 
     async def _say(self, event: Event) -> None:
         def make() -> bytes:

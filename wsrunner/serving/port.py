@@ -64,12 +64,18 @@ WRITE_LIMITS = (WRITE_LIMIT_BYTES, WRITE_LIMIT_BYTES - WRITE_STEP_BYTES)
 
 
 def desk_of(
-    settings: Settings, registry: Registry, house: House, access: Access, webhooks: Dispatch
+    settings: Settings,
+    registry: Registry,
+    house: House,
+    hall: Hall,
+    *,
+    access: Access,
+    webhooks: Dispatch,
 ) -> Desk:
     """Return what all doors of a server share."""
     metrics = Metrics()
     metrics.house, metrics.webhooks = house, webhooks
-    metrics.hall = hall = Hall(registry.host)
+    metrics.hall = hall
     access.host_of = hall.host_of
     registry.host.observers.append(metrics)
     monitor = Monitor(registry)
@@ -144,14 +150,15 @@ async def open_port(
     settings: Settings,
     registry: Registry,
     house: House,
+    hall: Hall,
+    *,
     access: Access,
     webhooks: Dispatch,
-    *,
     listener: socket.socket,
     certificate: Certificate | None = None,
 ) -> AsyncIterator[Port]:
     """Listen for the length of the block; `Port.close` must have been called at its end."""
-    desk = desk_of(settings, registry, house, access, webhooks)
+    desk = desk_of(settings, registry, house, hall, access=access, webhooks=webhooks)
     doorway = Doorway(desk.inlet, Knocks(settings.connections_per_s, proxies=settings.proxies))
     server = await _listen(desk, doorway, listener, certificate)
     port = Port(desk, server, doorway)

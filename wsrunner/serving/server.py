@@ -24,6 +24,7 @@ from wsrunner.engines.late import LateEngine
 from wsrunner.errors import SetupError, WsrunnerError
 from wsrunner.gates.late import LateGate
 from wsrunner.live.house import House
+from wsrunner.rooms.hall import Hall
 from wsrunner.runs.host import Host
 from wsrunner.runs.order import default_box
 from wsrunner.runs.pool import Pool
@@ -159,6 +160,7 @@ async def open_server(
         stack.push_async_callback(_cancelled, sweeper)
         store = _store(settings)
         house = await stack.enter_async_context(House(registry, store))
+        hall = await stack.enter_async_context(Hall(registry.host, house.replica))
         access = Access(settings, tenancy, Tickets(store))
         following = asyncio.create_task(tenancy.follow(gate), name="tenants")
         stack.push_async_callback(_cancelled, following)
@@ -168,8 +170,9 @@ async def open_server(
                 settings,
                 registry,
                 house,
-                access,
-                webhooks,
+                hall,
+                access=access,
+                webhooks=webhooks,
                 listener=listener,
                 certificate=certificate,
             )

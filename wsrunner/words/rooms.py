@@ -211,8 +211,9 @@ class Compact(Event, tag="compact", kw_only=True, frozen=True):
 class Left(Event, tag="left", kw_only=True, frozen=True):
     """Nothing more is told of a room.
 
-    `reason`: ``left``, ``closed`` (by its owner or an operator), or ``elsewhere`` (the same person
-    has joined on another socket).
+    `reason`: ``left``, ``closed`` (by its owner or an operator), ``elsewhere`` (the same person has
+    joined on another socket), or ``lost`` (the room moved to another server, which, as an error
+    before says, has no place for this person).
     """
 
     room: str

@@ -87,7 +87,7 @@ class Lists:
 
     async def languages(self, request: web.Request) -> web.StreamResponse:
         """Answer with the catalogue, and which images are there."""
-        self._desk.access.guest(header_values(request), request.remote or "")
+        await self._desk.access.guest(header_values(request), request.remote or "")
         try:
             present = await self._desk.host.engine.images()
         except WsrunnerError as exc:
@@ -97,7 +97,7 @@ class Lists:
 
     async def language(self, request: web.Request) -> web.StreamResponse:
         """Answer with what is known of one language, and which packages its image has."""
-        self._desk.access.guest(header_values(request), request.remote or "")
+        await self._desk.access.guest(header_values(request), request.remote or "")
         language = self._desk.host.catalogue.find(request.match_info["language"])
         engine = self._desk.host.engine
         try:
