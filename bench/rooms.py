@@ -1,5 +1,7 @@
 """How soon a keystroke is with the others of a room: ten rooms of thirty people who all write.
 
+All on one server; then on two that share a Redis, half of each room's people on either.
+
 Each update holds the time at which it was sent, by the clock of this process, which reads and
 writes for all 300 people: that is part of what is told.
 """
@@ -13,14 +15,16 @@ import selectors
 import struct
 import time
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import kit
+from bench.gate import redis_server
 from bench.kit import Figure
 
 NAME = "rooms"
-HELP = "a keystroke to the others, in ten rooms of thirty people"
+HELP = "a keystroke to the others, in ten rooms of thirty people, on one server and on two"
 MS = 1e3
 PEOPLE = 30
 KEYS_PER_S = 2
@@ -33,28 +37,36 @@ def run(out: Path, *, quick: bool = False) -> dict[str, Any]:
     del out
     length_s = 3.0 if quick else 10.0
     figures: list[Figure] = []
-    lags: dict[str, list[float]] = {}
-    with kit.Server(warm="", warm_max=0, sockets_per_address=1000, rooms_per_client=0) as server:
+    lags: dict[str, dict[str, float]] = {}
+
+    def measure(where: str, ports: Sequence[int]) -> None:
         for rooms in (1, 10):
-            found = lags[str(rooms)] = _lags(server.port, rooms, length_s)
-            said = kit.summary(found)
+            said = lags[f"{rooms}{where}"] = kit.summary(_lags(ports, rooms, length_s))
             figures.append(
                 Figure(
-                    f"{rooms} of {PEOPLE} people, keystroke to the others, p99 "
+                    f"{rooms} of {PEOPLE} people{where}, keystroke to the others, p99 "
                     f"(median {kit.number(said['median'])})",
                     "ms",
                     said["p99"],
                     most=50,
                 )
             )
-    return kit.result(figures, lags={rooms: kit.summary(each) for rooms, each in lags.items()})
+
+    options = {"warm": "", "warm_max": 0, "sockets_per_address": 1000, "rooms_per_client": 0}
+    with kit.Server(**options) as server:
+        measure("", [server.port])
+    with redis_server() as port:
+        shared = options | {"redis_url": f"redis://127.0.0.1:{port}/0"}
+        with kit.Server(**shared) as one, kit.Server(**shared) as two:
+            measure(" on two servers", [one.port, two.port])
+    return kit.result(figures, lags=lags)
 
 
-def _lags(port: int, rooms: int, length_s: float) -> list[float]:
+def _lags(ports: Sequence[int], rooms: int, length_s: float) -> list[float]:
     """Return how long each update took to each of the others, in ms."""
     lags: list[float] = []
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-        people = [each for _ in range(rooms) for each in _room(stack, port)]
+        people = [each for _ in range(rooms) for each in _room(stack, ports)]
         for each in people:
             selector.register(each, selectors.EVENT_READ)
         begun_s = time.monotonic()
@@ -83,14 +95,14 @@ def _read(client: kit.Socket, lags: list[float]) -> None:
             lags.append((time.monotonic() - sent_s) * MS)
 
 
-def _room(stack: contextlib.ExitStack, port: int) -> list[kit.Socket]:
-    """Return the sockets of people in a room of their own."""
-    owner = stack.enter_context(kit.Socket(port))
+def _room(stack: contextlib.ExitStack, ports: Sequence[int]) -> list[kit.Socket]:
+    """Return the sockets of people in a room of their own, on these servers in turn."""
+    owner = stack.enter_context(kit.Socket(ports[0]))
     owner.send(type="open", name="Ada")
     opened = json.loads(owner.receive())
     people = [owner]
-    for _ in range(PEOPLE - 1):
-        each = stack.enter_context(kit.Socket(port))
+    for number in range(1, PEOPLE):
+        each = stack.enter_context(kit.Socket(ports[number % len(ports)]))
         each.send(type="join", room=opened["room"], key=opened["work"])
         assert json.loads(each.receive())["type"] == "joined"
         people.append(each)

@@ -171,8 +171,8 @@ def test_what_is_refused_is_kept_nowhere(server, fields, status, code):
 
 def test_only_its_keys_open_it_and_a_viewer_only_views(server):
     accepted = begin(server, SLEEP)
-    wrong = accepted | {"drive": "x", "view": ""}
-    for key in ("drive", "view"):
+    wrong = accepted | {"drive": "x", "view": "", "bytes": "\xff"}
+    for key in ("drive", "view", "bytes"):
         refused(ask(server, "GET", wrong, key=key), 404, "no_such_run")
     refused(ask(server, "GET", accepted | {"run": "x"}), 404, "no_such_run")
     for method, path, body in (
