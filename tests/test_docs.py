@@ -141,8 +141,6 @@ ADAPTERS = {
         "gates.operator",
         "gates.redis",
         "gates.wire",
-        "live.store",
-        "rooms.store",
     },
     "websockets": {
         "serving.port",

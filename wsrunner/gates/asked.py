@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError, NoScriptError, RedisError
 
 from wsrunner.errors import GateUnavailableError
 from wsrunner.gates.replica import unavailable
@@ -68,6 +68,49 @@ class Asked:
         except (RedisError, OSError, TimeoutError) as exc:
             raise unavailable(str(exc) or f"no reply in {REPLY_S + longer_s:g} s") from exc
 
+    async def _sent(
+        self,
+        letters: Sequence[tuple[str, bytes]],
+        letters_life_s: float,
+        name: str,
+        calls: Sequence[tuple[Sequence[str], Sequence[Any]]],
+    ) -> list[str]:
+        """Send letters, and then call a script, all in one go; within `_asked`.
+
+        Args:
+            letters: Key of the stream, and content of each.
+            letters_life_s: How long they stay: whoever they are for may be gone.
+            name: The script's.
+            calls: Keys and arguments of each call.
+
+        Returns:
+            What the script answers to each.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        boxes = {key for key, _ in letters}
+        for key, content in letters:
+            pipe.xadd(key, {"l": content})
+        for key in boxes:
+            pipe.pexpire(key, milliseconds(letters_life_s))
+        self._call(pipe, name, calls)
+        answers = await pipe.execute(raise_on_error=False)
+        sent = len(letters) + len(boxes)
+        _raise_first(answers[:sent])
+        answers = answers[sent:]
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            # Not all of it once more: a letter that comes twice may do something twice.
+            await self._redis.script_load(self._texts[name])
+            self._call(pipe, name, calls)
+            answers = await pipe.execute()
+        _raise_first(answers)
+        return [answer.decode() for answer in answers]
+
+    def _call(
+        self, pipe: Any, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]
+    ) -> None:
+        for keys, given in calls:
+            pipe.evalsha(self._scripts[name].sha, len(keys), *keys, *given)
+
     def _move(self, host: str, port: int) -> None:
         """Ask another node of a Cluster from now on: all keys are on one."""
         self._redis = self._server.client((host, port))
@@ -102,6 +145,12 @@ async def for_ever(
         except Exception:
             log.exception("sharing %s failed", what)
         await asyncio.sleep(AGAIN_S)
+
+
+def _raise_first(answers: Iterable[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
 
 
 @cache

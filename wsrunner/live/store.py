@@ -20,8 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
 from wsrunner.gates.asked import Asked, milliseconds
 from wsrunner.live.letters import Publication
 from wsrunner.live.show import Record
@@ -97,41 +95,24 @@ class Store(Asked):
         Returns:
             Of each run what publish.lua answers.
         """
+        boxes = [(self._key("letters", replica), content) for replica, content in letters]
+        calls = [self._publishing(each) for each in publications]
         async with self._asked():
-            pipe = self._redis.pipeline(transaction=False)
-            for replica, content in letters:
-                pipe.xadd(self._key("letters", replica), {"l": content})
-            replicas = {replica for replica, _ in letters}
-            for replica in replicas:
-                pipe.pexpire(self._key("letters", replica), milliseconds(letters_life_s))
-            for each in publications:
-                self._publish(pipe, each)
-            answers = await pipe.execute(raise_on_error=False)
-            sent = len(letters) + len(replicas)
-            _raise_first(answers[:sent])
-            answers = answers[sent:]
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                # Not all of it once more: a letter that comes twice may do something twice.
-                await self._redis.script_load(self._texts["publish"])
-                for each in publications:
-                    self._publish(pipe, each)
-                answers = await pipe.execute()
-            _raise_first(answers)
-        return [answer.decode() for answer in answers]
+            return await self._sent(boxes, letters_life_s, "publish", calls)
 
-    def _publish(self, pipe: Any, new: Publication) -> None:
-        pipe.evalsha(
-            self._scripts["publish"].sha,
-            3,
+    def _publishing(self, new: Publication) -> tuple[list[str], list[Any]]:
+        keys = [
             self._key("run", new.record.run_id),
             self._key("events", new.record.run_id),
             self._key("once", new.record.once),
+        ]
+        return keys, [
             new.record.run_id,
             milliseconds(new.life_s),
             f"{new.from_seq}-0",
             "1" if new.frees_once else "0",
             *(part for event in new.events for part in event),
-        )
+        ]
 
     async def read(
         self, replica: str, letters_after: str, events_after: Mapping[str, str]
@@ -223,12 +204,6 @@ class Store(Asked):
             await self._scripts["lose"](
                 [self._key("run", run_id), self._key("events", run_id)], [content]
             )
-
-
-def _raise_first(answers: Iterable[Any]) -> None:
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
 
 
 def _item(item: Any) -> tuple[str, bytes]:

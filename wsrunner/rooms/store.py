@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from redis.exceptions import NoScriptError
 
 from wsrunner.gates.asked import Asked, milliseconds
 from wsrunner.rooms.room import Deed, Keys
@@ -131,41 +130,25 @@ class RoomStore(Asked):
         Returns:
             Of each room what publish.lua answers.
         """
+        boxes = [(self._key("room_letters", replica), content) for replica, content in letters]
+        calls = [
+            (self._keys(each.room_id), self._publishing(each, home, life_s))
+            for each in publications
+        ]
         async with self._asked():
-            pipe = self._redis.pipeline(transaction=False)
-            replicas = {replica for replica, _ in letters}
-            for replica, content in letters:
-                pipe.xadd(self._key("room_letters", replica), {"l": content})
-            for replica in replicas:
-                pipe.pexpire(self._key("room_letters", replica), milliseconds(letters_life_s))
-            for each in publications:
-                self._publish(pipe, each, home, life_s)
-            answers = await pipe.execute(raise_on_error=False)
-            sent = len(letters) + len(replicas)
-            _raise_first(answers[:sent])
-            answers = answers[sent:]
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                # Not all of it once more: what has come would come twice.
-                await self._redis.script_load(self._texts["publish"])
-                for each in publications:
-                    self._publish(pipe, each, home, life_s)
-                answers = await pipe.execute()
-            _raise_first(answers)
-        return [answer.decode() for answer in answers]
+            return await self._sent(boxes, letters_life_s, "publish", calls)
 
-    def _publish(self, pipe: Any, new: Publication, home: str, life_s: float) -> None:
+    @staticmethod
+    def _publishing(new: Publication, home: str, life_s: float) -> list[Any]:
         parts = ((f"{number}-0", content) for number, content in new.entries)
-        pipe.evalsha(
-            self._scripts["publish"].sha,
-            2,
-            *self._keys(new.room_id),
+        return [
             home,
             milliseconds(life_s),
             f"{new.first}-0" if new.first else "",
             "1" if new.over else "0",
             milliseconds(END_S),
             *(each for part in parts for each in part),
-        )
+        ]
 
     async def read(
         self, replica: str, letters_after: str, entries_after: Mapping[str, int]
@@ -212,12 +195,6 @@ class RoomStore(Asked):
             await self._redis.xtrim(
                 self._key("room_letters", replica), minid=before, approximate=False
             )
-
-
-def _raise_first(answers: Iterable[Any]) -> None:
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
 
 
 def _item(item: Any) -> tuple[int, bytes]:
