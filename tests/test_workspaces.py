@@ -375,19 +375,6 @@ def test_the_command_uses_lists_and_forgets_them(spaces, tmp_path):
     assert wsrunner("forget", "a/b?c")[0] == 64
 
 
-async def test_another_replica_on_the_engine_says_whose_it_is(replicas):
-    spaces, other = replicas(2)
-    async with spaces.talk() as talk, other.talk() as there:
-        await run(talk, "pass")
-        refused = await run(there, "pass")
-        assert refused.error["code"] == "workspace_elsewhere"
-        assert spaces.instance in refused.error["message"]
-        await talk.say("forget", workspace="w")
-        await talk.hear()
-        until(lambda: not space_containers(spaces), "it is removed")
-        assert said(await run(there, "pass")) == "new"
-
-
 async def test_servers_that_are_no_replicas_have_names_of_their_own(spaces, start_server):
     async with spaces.talk() as talk, start_server(warm_max=0).talk() as there:
         assert [said(await run(each, "pass")) for each in (talk, there, talk)] == [

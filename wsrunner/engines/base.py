@@ -291,6 +291,20 @@ class Container(Protocol):
         ...
 
 
+class Left(NamedTuple):
+    """A space that no process is connected to: what it takes to go on with it.
+
+    Attributes:
+        id: The engine's id of the container.
+        token: What its first process knows its server by.
+        oom_kills: Processes killed for want of memory so far.
+    """
+
+    id: str
+    token: bytes
+    oom_kills: int
+
+
 class Space(Protocol):
     """A started container that carries out one plan after another: files stay, processes don't.
 
@@ -315,6 +329,22 @@ class Space(Protocol):
         process, the space is destroyed. Nothing that a plan's processes do reaches the next one's
         bootstrap, but for files in the work directory and in /tmp.
         """
+        ...
+
+    async def left(self) -> Left:
+        """Return what another process needs to go on with it, once that can be.
+
+        Only where it outlasts its process, and when its last run has been destroyed.
+
+        Raises:
+            EngineUnavailableError: It has ended, or does not come to rest.
+
+        When this raises, or is cancelled, it is to be destroyed.
+        """
+        ...
+
+    def leave(self) -> None:
+        """Disconnect from it after `left`: it goes on without this process."""
         ...
 
     async def destroy(self) -> None:
@@ -380,31 +410,40 @@ class Engine(Protocol):
         """
         ...
 
-    async def refuse_elsewhere(self, label: str) -> None:
-        """Look for a space of another process, before somebody waits to open one.
+    async def open_space(self, box: Box, label: str, lasts_s: float | None = None) -> Space:
+        """Start a container for plan after plan.
+
+        Args:
+            box: What it is made of; without a terminal, and with nothing started ahead.
+            label: Tells it from any other, whoever opened it.
+            lasts_s: How long it waits for a run before it ends by itself, with or without a process
+                that is connected to it, which has it wait on; None: it ends with this process.
 
         Raises:
-            SpaceElsewhereError: There is one of that label.
+            SpaceUnfitError: The image lacks what it takes.
+            ImageMissingError, EngineUnavailableError: See `start`.
+
+        Cancelling is safe: what was created is removed.
+        """
+        ...
+
+    async def resume_space(self, box: Box, left: Left, lasts_s: float) -> Space | None:
+        """Go on with a space that another process has left; None if it has ended.
+
+        Args:
+            box: What it is made of.
+            left: Of its `Space.left`.
+            lasts_s: As when it was opened.
+
+        Raises:
             EngineUnavailableError: The engine does not answer.
 
         Cancelling is safe.
         """
         ...
 
-    async def open_space(self, box: Box, label: str) -> Space:
-        """Start a container for plan after plan.
-
-        Args:
-            box: What it is made of; without a terminal, and with nothing started ahead.
-            label: Tells it from any other, whoever opened it.
-
-        Raises:
-            SpaceElsewhereError: See `refuse_elsewhere`.
-            SpaceUnfitError: The image lacks what it takes.
-            ImageMissingError, EngineUnavailableError: See `start`.
-
-        Cancelling is safe: what was created is removed.
-        """
+    async def end_space(self, left: Left) -> None:
+        """Remove a space that was left, and wait until it is gone; never raises."""
         ...
 
     async def sweep(self) -> int:

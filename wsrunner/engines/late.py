@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from wsrunner.engines.base import Box, Container, Engine, Space
+from wsrunner.engines.base import Box, Container, Engine, Left, Space
 from wsrunner.late import Late
 
 
@@ -58,13 +58,17 @@ class LateEngine(Late[Engine]):
         """See `Engine.start`."""
         return await (await self.wait()).start(box)
 
-    async def refuse_elsewhere(self, label: str) -> None:
-        """See `Engine.refuse_elsewhere`."""
-        await (await self.wait()).refuse_elsewhere(label)
-
-    async def open_space(self, box: Box, label: str) -> Space:
+    async def open_space(self, box: Box, label: str, lasts_s: float | None = None) -> Space:
         """See `Engine.open_space`."""
-        return await (await self.wait()).open_space(box, label)
+        return await (await self.wait()).open_space(box, label, lasts_s)
+
+    async def resume_space(self, box: Box, left: Left, lasts_s: float) -> Space | None:
+        """See `Engine.resume_space`."""
+        return await (await self.wait()).resume_space(box, left, lasts_s)
+
+    async def end_space(self, left: Left) -> None:
+        """See `Engine.end_space`."""
+        await (await self.wait()).end_space(left)
 
     async def sweep(self) -> int:
         """See `Engine.sweep`."""

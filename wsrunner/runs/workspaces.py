@@ -1,7 +1,8 @@
 """Workspaces: containers that are kept between the runs of one principal, under a name.
 
 Owns them, their bounds and their end. A workspace's runs take turns: who waits for one holds no
-slot. Must not know about requests or sockets.
+slot. Where several servers may go on with one (see `ledger`), this one leaves it a moment after its
+last run. Must not know about requests or sockets.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from wsrunner.engines.base import SPACE_LIFE_S, Box, Container, Engine, Space
+from wsrunner.engines.base import SPACE_LIFE_S, Box, Container, Engine, Left, Space
 from wsrunner.errors import (
+    EngineUnavailableError,
+    GateUnavailableError,
     NoSuchSpaceError,
     NotAllowedError,
     SpaceBusyError,
+    SpaceElsewhereError,
     SpacesFullError,
-    SpaceUnfitError,
+    WsrunnerError,
 )
 from wsrunner.runs.job import Principal
+from wsrunner.runs.ledger import Alone, Ledger, elsewhere, unfit
 from wsrunner.runs.tasks import to_the_end
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,18 @@ TURNS_MAX = 16
 AGE_MAX_S = SPACE_LIFE_S / 2
 """An older one is replaced at its next run, so that none is taken for left over."""
 RETRY_AFTER_S = 5.0
+LEAVE_AFTER_S = 0.25
+"""How long after its last run a workspace is left to whichever server is asked for it next; runs
+that follow each other at once cost no more than on a server alone."""
+PATIENCE_S = 10.0
+"""How long a run of another server is waited for."""
+POLL_S = 0.02
+POLL_MAX_S = 0.5
+LOOK_EVERY_S = 1.0
+KNOWN_MORE_S = 5.0
+"""How much longer than it may be idle one is known that was left: whoever left it ends it."""
+LASTS_MORE_S = 10.0
+"""How much longer than that it waits, and then ends by itself."""
 
 State = Literal["new", "kept"]
 
@@ -99,6 +116,8 @@ class _Kept:
     box: Box
     born_s: float
     label: str  # tells its container from any other
+    held: bool = False  # whether no other server can have it
+    left: bool = False  # whether this one has left it last, as far as it knows
     space: Space | None = None
     space_born_s: float = 0.0
     # Runs that wait for their turn, and the one whose turn it is.
@@ -138,8 +157,7 @@ class Turn:
         """Lend the container for the run; at the end of the block all its processes have ended.
 
         Raises:
-            SpaceElsewhereError, SpaceUnfitError, ImageMissingError, EngineUnavailableError: See
-                `Engine.open_space`.
+            SpaceUnfitError, ImageMissingError, EngineUnavailableError: See `Engine.open_space`.
 
         Cancelling is safe.
         """
@@ -160,20 +178,33 @@ class Workspaces:
         most_each: How many one owner may have.
         idle_s: Seconds after its last run at which one ends.
         scope: What all servers have in common for which one name is one workspace.
+        ledger: Says which of them has it.
 
     ``async with`` ends those that are left.
     """
 
     def __init__(
-        self, engine: Engine, *, most: int, most_each: int, idle_s: float, scope: str
+        self,
+        engine: Engine,
+        *,
+        most: int,
+        most_each: int,
+        idle_s: float,
+        scope: str,
+        ledger: Ledger | None = None,
     ) -> None:
         self._engine = engine
         self._most = most
         self._most_each = most_each
         self._idle_s = idle_s
         self._scope = scope
+        self._ledger: Ledger = ledger or Alone()
+        self._lasts_s = idle_s + LASTS_MORE_S if self._ledger.shares else None
         self._kept: dict[tuple[Owner, str], _Kept] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drops: dict[str, asyncio.Task[None]] = {}
+        self._undropped: set[str] = set()  # that this server may have for nothing, by label
+        self._looking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         busy = sum(kept.runs > 0 for kept in self._kept.values())
@@ -183,12 +214,23 @@ class Workspaces:
         return len(self._kept)
 
     async def __aenter__(self) -> Self:
+        if self._ledger.shares:
+            self._looking = asyncio.create_task(self._look(), name="workspaces")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         for kept in list(self._kept.values()):
-            self._forget(kept)
-        await asyncio.gather(*self._ending)
+            self._end(kept)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     @contextlib.asynccontextmanager
     async def turn(self, owner: Owner, name: str, box: Box) -> AsyncIterator[Turn]:
@@ -205,8 +247,8 @@ class Workspaces:
             SpaceUnfitError: The one of that name is made of something else.
             SpacesFullError: There is no room for another one.
             SpaceBusyError: Too many wait already.
-            SpaceElsewhereError: Another replica on the same engine has it.
-            EngineUnavailableError: The engine does not answer.
+            SpaceElsewhereError: A run goes on in it, on another server.
+            EngineUnavailableError, GateUnavailableError: What that takes can't be reached.
 
         Cancelling is safe.
         """
@@ -219,10 +261,12 @@ class Workspaces:
             try:
                 async with kept.turn:
                     # It may have been forgotten meanwhile; then there may be another of its name.
+                    if not kept.forgotten and not kept.held:
+                        # Before the wait for a slot, while the run can be refused.
+                        await self._take(kept)
+                        if kept.forgotten:
+                            self._drop(kept.label)
                     if not kept.forgotten:
-                        if kept.space is None:
-                            # Before the wait for a slot, while the run can be refused.
-                            await self._engine.refuse_elsewhere(kept.label)
                         yield Turn(self, kept)
                         return
             finally:
@@ -236,11 +280,7 @@ class Workspaces:
             kept = _Kept(owner, name, box, time.monotonic(), self._label(owner, name))
             self._kept[owner, name] = kept
         elif kept.box != box:
-            raise SpaceUnfitError(
-                f"the workspace {name!r} is {_described(kept.box)}; this run asks for "
-                f"{_described(box)}: forget it first, or use another name",
-                path="$.workspace",
-            )
+            raise unfit(kept.box, box)
         elif kept.runs > TURNS_MAX:
             raise SpaceBusyError(
                 f"{TURNS_MAX} runs wait for their turn in the workspace {name!r}; the limit is "
@@ -269,6 +309,106 @@ class Workspaces:
                     retry_after_s=RETRY_AFTER_S if most else None,
                 )
 
+    async def _take(self, kept: _Kept) -> None:
+        """Have a workspace whose turn the caller has, as soon as no other server has it.
+
+        Raises:
+            SpaceElsewhereError: That takes long.
+            WsrunnerError: See `turn`.
+        """
+        until_s, pause_s = time.monotonic() + PATIENCE_S, POLL_S
+        while True:
+            # Whole: what has been taken must not be lost with a client that goes away.
+            await to_the_end(self._take_if_free(kept))
+            if kept.held:
+                return
+            if time.monotonic() > until_s:
+                raise elsewhere("a run goes on in it")
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, POLL_MAX_S)
+
+    async def _take_if_free(self, kept: _Kept) -> None:
+        if kept.label in self._drops:
+            await asyncio.wait([self._drops[kept.label]])
+        try:
+            taken = await self._ledger.take(kept.label, kept.box)
+        except GateUnavailableError:
+            # It may have been taken all the same.
+            self._undropped.add(kept.label)
+            raise
+        self._undropped.discard(kept.label)
+        if taken is None:
+            return
+        kept.held, kept.left = True, False
+        left, space = taken.left, kept.space
+        if left is not None and space is not None and await space.left() != left:
+            # It was left, and taken by another, without this server hearing of either.
+            space.leave()
+            kept.space = None
+        if left is not None and kept.space is None:
+            await self._go_on(kept, left, taken.age_s)
+
+    async def _go_on(self, kept: _Kept, left: Left, age_s: float) -> None:
+        """Connect to what was left."""
+        assert self._lasts_s is not None
+        try:
+            kept.space = await self._engine.resume_space(kept.box, left, self._lasts_s)
+        except EngineUnavailableError:
+            # It may be there: for whoever comes when the engine answers.
+            kept.held = False
+            self._undropped.add(kept.label)  # unless the answer comes
+            life_s = self._idle_s + KNOWN_MORE_S
+            kept.left = await self._ledger.leave(kept.label, kept.box, left, life_s, age_s)
+            self._undropped.discard(kept.label)
+            raise
+        kept.born_s = kept.space_born_s = time.monotonic() - age_s
+
+    async def _leave(self, kept: _Kept) -> None:
+        """Let any server go on with a workspace that nobody uses here."""
+        async with kept.turn:
+            space = kept.space
+            if kept.runs or kept.forgotten or space is None:
+                return
+            try:
+                left = await space.left()
+                # From now on, whether or not the answer comes.
+                kept.held = False
+                life_s = self._idle_s + KNOWN_MORE_S
+                age_s = time.monotonic() - kept.space_born_s
+                kept.left = await self._ledger.leave(kept.label, kept.box, left, life_s, age_s)
+            except GateUnavailableError:
+                self._leave_later(kept, LOOK_EVERY_S)
+                return
+            except EngineUnavailableError as exc:
+                log.warning("workspace %s is given up: %s", space.id[:12], exc.message)
+                self._forget(kept)
+                return
+            kept.space = None
+            space.leave()
+            if not kept.left:
+                self._strike(kept)
+
+    def _leave_later(self, kept: _Kept, after_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(after_s, lambda: self._begin(self._leave(kept)))
+
+    async def _look(self) -> None:
+        """See, for ever, which of those that were left others have by now."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                for label in self._undropped - {kept.label for kept in self._kept.values()}:
+                    self._drop(label)
+                left = {kept.label: kept for kept in self._kept.values() if kept.left}
+                gone = await self._ledger.gone(list(left)) if left else ()
+                for label in gone:
+                    if left[label].left and not left[label].runs:
+                        self._strike(left[label])
+            except WsrunnerError:
+                continue  # whoever needs one is told
+            except Exception:
+                log.exception("could not look for workspaces")
+
     async def space_of(self, kept: _Kept) -> tuple[Space, State]:
         """Return the container of a workspace whose turn the caller has, started if need be."""
         now_s = time.monotonic()
@@ -278,7 +418,7 @@ class Workspaces:
         kept.space = None
         if space is not None:
             await space.destroy()
-        kept.space = await self._engine.open_space(kept.box, kept.label)
+        kept.space = await self._engine.open_space(kept.box, kept.label, self._lasts_s)
         kept.space_born_s = now_s
         return kept.space, "new"
 
@@ -286,12 +426,19 @@ class Workspaces:
         """Let a workspace that nobody uses wait for its next run, or end it."""
         if kept.runs:
             return
+        loop = asyncio.get_running_loop()
+        if kept.left and not kept.forgotten:
+            # It was not to be had just now.
+            left_s = max(0.0, kept.idle_since_s + self._idle_s - time.monotonic())
+            kept.expiry = loop.call_later(left_s, self._end, kept)
+            return
         if kept.forgotten or kept.space is None or not kept.space.alive:
             self._forget(kept)
             return
         kept.idle_since_s = time.monotonic()
-        loop = asyncio.get_running_loop()
-        kept.expiry = loop.call_later(self._idle_s, self._forget, kept)
+        kept.expiry = loop.call_later(self._idle_s, self._end, kept)
+        if self._ledger.shares:
+            self._leave_later(kept, LEAVE_AFTER_S)
 
     def of(self, owner: Owner) -> list[Facts]:
         """Return an owner's workspaces, by name."""
@@ -312,42 +459,90 @@ class Workspaces:
         """
         for kept in self._kept.values():
             if kept.label == id and kept.owner.is_under(principal):
-                self._forget(kept)
+                self._end(kept)
                 return
         raise NoSuchSpaceError(
             f"no workspace {id!r} that is yours is on this replica", path="$.workspace"
         )
 
-    def forget(self, principal: Principal, name: str) -> None:
+    def _end(self, kept: _Kept) -> None:
+        if kept.left:
+            self._begin(self._end_left_quietly(kept.label))
+        self._forget(kept)
+
+    async def _end_left_quietly(self, label: str) -> None:
+        """End one if that can be; else it ends by itself."""
+        with contextlib.suppress(WsrunnerError):
+            await self._end_left(label, own=True)
+
+    async def forget(self, principal: Principal, name: str) -> None:
         """End a workspace: now if it is idle, else with the run that goes on in it.
 
         Its name is free at once.
 
         Raises:
             NoSuchSpaceError: Who asks has none of that name.
+            SpaceElsewhereError: A run goes on in it, on another server.
             NotAllowedError: Who asks may only watch.
+            GateUnavailableError: What servers share can't be reached.
+
+        Cancelling is safe.
         """
         if not principal.drives:
             raise NotAllowedError("this token is for watching; it forgets no workspace")
-        kept = self._kept.get((owner_of(principal), name))
-        if kept is None:
+        owner = owner_of(principal)
+        kept = self._kept.get((owner, name))
+        label = self._label(owner, name)
+        if (kept is None or kept.left) and not await self._end_left(label, own=False):
             raise NoSuchSpaceError(f"there is no workspace {name!r}", path="$.workspace")
-        self._forget(kept)
+        if kept is not None:
+            self._forget(kept)
 
-    def _forget(self, kept: _Kept) -> None:
-        """Take it off the list, and end its container unless a run is in it, which will."""
+    async def _end_left(self, label: str, *, own: bool) -> bool:
+        """End a workspace that no server has; return whether there was one."""
+        left = await self._ledger.drop(label, own=own)
+        if left is not None:
+            self._begin(self._engine.end_space(left))
+        return left is not None
+
+    def _strike(self, kept: _Kept) -> None:
+        """Take it off the list."""
         if self._kept.get((kept.owner, kept.name)) is kept:
             del self._kept[kept.owner, kept.name]
-        kept.forgotten = True
         if kept.expiry is not None:
             kept.expiry.cancel()
+
+    def _forget(self, kept: _Kept) -> None:
+        """Take it off the list, and end its container unless a run is in it, which will.
+
+        What was left ends by itself.
+        """
+        self._strike(kept)
+        if kept.held and not kept.forgotten:
+            self._drop(kept.label)
+        kept.forgotten = True
         if kept.runs or kept.space is None:
             return
         space, kept.space = kept.space, None
-        ending = asyncio.create_task(space.destroy())
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+        if kept.held:
+            self._begin(space.destroy())
+        else:
+            # Whether it was left is not known: then it may be another server's.
+            space.leave()
+            self._undropped.add(kept.label)
 
+    def _drop(self, label: str) -> None:
+        """Let the name of a workspace be free for every server."""
+        if label not in self._drops:
+            self._drops[label] = self._begin(self._dropped(label))
 
-def _described(box: Box) -> str:
-    return f"of {box.image} with {box.memory_bytes >> 20} MiB of memory and {box.pids} processes"
+    async def _dropped(self, label: str) -> None:
+        self._undropped.discard(label)
+        try:
+            await self._ledger.drop(label, own=True)
+        except SpaceElsewhereError:
+            pass  # it was not this server's any more
+        except GateUnavailableError:
+            self._undropped.add(label)
+        finally:
+            del self._drops[label]

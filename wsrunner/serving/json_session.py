@@ -112,7 +112,7 @@ class JsonSession:
     async def _handle(
         self, message: protocol.ClientMessage
     ) -> protocol.Error | protocol.Forgotten | None:
-        """Act on one message; waits only to come into a room of another replica.
+        """Act on one message; waits only for what other replicas have to say.
 
         Returns:
             What is to be answered.
@@ -126,7 +126,7 @@ class JsonSession:
             self._start(message)
             return None
         if isinstance(message, Forget):
-            return self._forget_workspace(message)
+            return await self._forget_workspace(message)
         if isinstance(message, words.Open | words.Join):
             await self._enter(message)
             return None
@@ -137,8 +137,8 @@ class JsonSession:
             _tell(reader.run, message)
         return None
 
-    def _forget_workspace(self, message: Forget) -> protocol.Forgotten:
-        self._registry.host.workspaces.forget(self._principal, message.workspace)
+    async def _forget_workspace(self, message: Forget) -> protocol.Forgotten:
+        await self._registry.host.workspaces.forget(self._principal, message.workspace)
         return protocol.Forgotten(id=message.id, workspace=message.workspace)
 
     async def _enter(self, request: words.Open | words.Join) -> None:

@@ -44,6 +44,7 @@ from wsrunner.webhooks.dispatch import Dispatch
 
 if TYPE_CHECKING:
     from wsrunner.live.store import Store
+    from wsrunner.spaces.ledger import RedisLedger
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,9 @@ async def open_server(
 
         stock = Stock(settings.warm_max, settings.warm_memory_mb * MIB)
         pool = await stack.enter_async_context(Pool(engine, stock, floors=floors))
+        ledger = _ledger(settings, engine)
+        if ledger is not None:
+            stack.push_async_callback(ledger.close)
         workspaces = Workspaces(
             engine,
             most=settings.workspaces,
@@ -143,6 +147,7 @@ async def open_server(
             idle_s=settings.workspace_s,
             # Replicas have one name for one thing; other servers on the engine are none of theirs.
             scope=settings.redis_url or instance,
+            ledger=ledger,
         )
         await stack.enter_async_context(workspaces)
         registry = Registry(
@@ -160,6 +165,8 @@ async def open_server(
         stack.push_async_callback(_cancelled, sweeper)
         store = _store(settings)
         house = await stack.enter_async_context(House(registry, store))
+        if ledger is not None:
+            ledger.replica = house.replica
         hall = await stack.enter_async_context(Hall(registry.host, house.replica))
         access = Access(settings, tenancy, Tickets(store))
         following = asyncio.create_task(tenancy.follow(gate), name="tenants")
@@ -193,6 +200,15 @@ def _store(settings: Settings) -> Store | None:
     from wsrunner.live.store import Store
 
     return Store(settings.redis_url)
+
+
+def _ledger(settings: Settings, engine: Engine) -> RedisLedger | None:
+    """Return what replicas share their workspaces through."""
+    if not settings.redis_url:
+        return None
+    from wsrunner.spaces.ledger import RedisLedger
+
+    return RedisLedger(settings.redis_url, engine.name)
 
 
 def _webhooks(settings: Settings) -> Dispatch:

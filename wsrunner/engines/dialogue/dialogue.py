@@ -37,14 +37,16 @@ def first_process(*, tty: bool, ahead: Ahead | None = None) -> list[str]:
     return words if ahead is None else [*words, bootstrap.start_ahead(ahead)]
 
 
-def space_process(uid: int) -> list[str]:
+def space_process(uid: int, lasts_s: float | None) -> list[str]:
     """Return the words of a workspace's first process; what it prints first is `READY`.
 
     Args:
         uid: The user of its runs.
+        lasts_s: See `Engine.open_space`.
     """
     words = ["sh", "-c", 'exec bash -c "$@"', "wsrunner"]
-    return [*words, _SPACE, "wsrunner", str(uid), _BOOTSTRAP]
+    lasts = [] if lasts_s is None else [f"{lasts_s:.3f}"]
+    return [*words, _SPACE, "wsrunner", str(uid), _BOOTSTRAP, *lasts]
 
 
 def piece(data: bytes) -> bytes:

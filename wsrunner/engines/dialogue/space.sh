@@ -1,7 +1,7 @@
 # The first process of a workspace's container: has run after run carried out, and ends all of each.
 #
-# Run by bash as `… -c SPACE wsrunner UID BOOTSTRAP`, as root with no more than CAP_CHOWN, CAP_KILL,
-# CAP_SETUID and CAP_SETGID; needs setpriv, chown, head, sleep, find and ipcrm besides. Runs go as
+# Run by bash as `… -c SPACE wsrunner UID BOOTSTRAP [LASTS_S]`, as root with no more than CAP_CHOWN,
+# CAP_KILL, CAP_SETUID and CAP_SETGID; needs setpriv, chown, head, sleep, find and ipcrm besides. Runs go as
 # UID, so that no program can signal, trace or read this process and its helpers. Between two runs
 # UID has no process but those of the next run's bootstrap, which waits for its request.
 #
@@ -9,7 +9,8 @@
 #
 #   TOKEN\n              starts the bootstrap; random, and told to nobody else. Answered with the report
 #                        of a stage `up` (below) when signals can be taken
-#   WALL_S\n             how long the run may take at most; its beginning
+#   WALL_S\n             how long the run may take at most; its beginning. Before it come as many empty
+#                        lines as the server likes
 #   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that
 #
 # and goes out, when nothing of the run is there any more, a report of a stage `over`: TOKEN on stdout,
@@ -20,12 +21,16 @@
 # What is still on stdin then belongs to nobody, up to a line that is the TOKEN. SIGURG ends a run
 # that is up.
 #
+# With LASTS_S another server may go on where one has left, or died: stdin stays open, and what ends it
+# is that nothing has come for so many seconds while no run goes on.
+#
 #   the first    passes signals on to the bootstrap, kills, cleans up
 #   ├─ feeder    stdin → the bootstrap's, by pieces, as stdin itself is to stay open
 #   │  └─ watchdog, for when the server has died
 #   └─ UID's: the bootstrap, see there, and what the program starts
 
 uid=$1 bootstrap=$2 token='' run='' news='' kills=-
+patience=(${3:+-t "$3"}) pause=(${3:+-t 20})
 
 # 3: what the server says; 5 and 6: stdout and stderr of runs.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
@@ -35,7 +40,10 @@ as_user() { # as_user WORD...: becomes that command, as the user, who gains noth
 }
 
 feed() {
-  read -r wall_s <&3 || exit
+  wall_s=''
+  while [ -z "$wall_s" ]; do
+    read -r "${patience[@]}" wall_s <&3 || exit
+  done
   { sleep "$wall_s" && kill -s KILL -- -1; } >/dev/null 3<&- &
   while read -r size <&3; do
     if [ "$size" = 0 ]; then
@@ -123,7 +131,7 @@ trap end URG
 exec 8<> <(:)
 printf '\036R' >&5
 
-while read -r token <&3; do
+while read -r "${pause[@]}" token <&3; do
   exec 4< <(feed 5>&- 6>&- 8>&-)
   # As a job: what is started otherwise ignores the signals of terminals.
   start <&4 >&5 2>&6 9>&8 3<&- 4<&- 5>&- 6>&- 8>&- &
@@ -142,7 +150,7 @@ while read -r token <&3; do
   clean_up
   count_oom_kills
   report over
-  while LC_ALL=C IFS= read -r line <&3; do
+  while LC_ALL=C IFS= read -r "${pause[@]}" line <&3; do
     [ "$line" = "$token" ] && continue 2
   done
   exit

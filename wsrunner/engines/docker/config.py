@@ -17,6 +17,8 @@ LABEL_INSTANCE = "wsrunner.instance"
 LABEL_BOOT = "wsrunner.boot"
 LABEL_LIFE_S = "wsrunner.life_s"
 LABEL_SPACE = "wsrunner.workspace"
+LABEL_LASTS_S = "wsrunner.lasts_s"
+"""On a workspace that any server may go on with."""
 SPACE_CAPABILITIES = ("CHOWN", "KILL", "SETGID", "SETUID")
 """What a workspace's first process has beyond its programs; see ``dialogue/space.sh``."""
 SPACE_PIDS = 6
@@ -94,12 +96,16 @@ class Config:
             },
         }
 
-    def of_space(self, box: Box, uid: int, label: str) -> dict[str, Any]:
+    def of_space(self, box: Box, uid: int, label: str, lasts_s: float | None) -> dict[str, Any]:
         """Return the same for a workspace: its first process is another user than its programs."""
         config = self.of_run(box, uid)
-        config["Entrypoint"] = space_process(uid)
+        config["Entrypoint"] = space_process(uid, lasts_s)
         config["User"] = "0:0"
         config["Labels"] |= {LABEL_SPACE: label, LABEL_LIFE_S: f"{SPACE_LIFE_S:g}"}
+        if lasts_s is not None:
+            config["Labels"][LABEL_LASTS_S] = f"{lasts_s:g}"
+            # Else it would end when the server leaves it.
+            config["StdinOnce"] = False
         host = config["HostConfig"]
         host["CapAdd"] = list(SPACE_CAPABILITIES)
         host["PidsLimit"] += SPACE_PIDS

@@ -23,18 +23,18 @@ import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
-from wsrunner.engines.base import Box, Ended
+from wsrunner.engines.base import Box, Ended, Left
 from wsrunner.engines.docker import sandbox, usage
 from wsrunner.engines.docker.asked import ANSWER_S, RETRY_AFTER_S, asked, connect
 from wsrunner.engines.docker.config import (
     LABEL_BOOT,
     LABEL_INSTANCE,
+    LABEL_LASTS_S,
     LABEL_LIFE_S,
-    LABEL_SPACE,
     Config,
 )
 from wsrunner.engines.docker.session import DockerContainerSession
-from wsrunner.errors import EngineUnavailableError, ImageMissingError, SpaceElsewhereError
+from wsrunner.errors import EngineUnavailableError, ImageMissingError
 
 if TYPE_CHECKING:
     from wsrunner.engines.docker.space import DockerSpace
@@ -162,35 +162,51 @@ class DockerEngine:
         """See `Engine.start`."""
         return await self._created(self._start(box))
 
-    async def open_space(self, box: Box, label: str) -> DockerSpace:
+    async def open_space(self, box: Box, label: str, lasts_s: float | None = None) -> DockerSpace:
         """See `Engine.open_space`."""
         # Here, as it is a kind of session, and few servers are asked for one.
         from wsrunner.engines.docker.space import DockerSpace
 
-        await self.refuse_elsewhere(label)
+        def config(uid: int) -> dict[str, Any]:
+            return self.config.of_space(box, uid, label, lasts_s)
 
         async def start() -> DockerSpace:
             async with asked("start a workspace", START_S):
-                config = self.config
-                container = await self._create(box, lambda uid: config.of_space(box, uid, label))
-                space = DockerSpace(self, container, box)
+                container = await self._create(box, config)
+                space = DockerSpace(self, container, box, lasts_s)
                 await self._run_up(space, container, waits=True)
             return space
 
         return await self._created(start())
 
-    async def refuse_elsewhere(self, label: str) -> None:
-        """See `Engine.refuse_elsewhere`."""
-        filters = json.dumps({"label": [f"{LABEL_SPACE}={label}"]})
-        async with asked("list its containers"):
-            listed = await self._docker.containers.list(filters=filters)
-            others = [entry["Labels"] for entry in listed if entry.id not in self._live]
-        if others:
-            raise SpaceElsewhereError(
-                "the workspace of that name is on another server, "
-                f"{others[0].get(LABEL_INSTANCE)!r}; connect to that one, or use another name",
-                path="$.workspace",
-            )
+    async def resume_space(self, box: Box, left: Left, lasts_s: float) -> DockerSpace | None:
+        """See `Engine.resume_space`."""
+        from wsrunner.engines.docker.space import DockerSpace
+
+        container = self._docker.containers.container(left.id)
+        space = DockerSpace(self, container, box, lasts_s)
+        self._live[space.id] = space
+        try:
+            async with asked("connect to a workspace"):
+                try:
+                    await space.resume(left)
+                except aiodocker.DockerError as exc:
+                    if exc.status not in {_NOT_FOUND, _CONFLICT}:
+                        raise
+                    self.forget(space)
+                    return None
+        except BaseException:
+            # It is as it was, and may yet be gone on with.
+            space.leave()
+            raise
+        return space
+
+    async def end_space(self, left: Left) -> None:
+        """See `Engine.end_space`."""
+        try:
+            await self.remove(left.id)
+        except EngineUnavailableError as exc:
+            log.warning("workspace %s is left to itself: %s", left.id[:12], exc)
 
     async def _created(self, work: Coroutine[Any, Any, S]) -> S:
         """Have a container created; safe to cancel, as what comes of it is then removed."""
@@ -307,7 +323,8 @@ class DockerEngine:
         or has ended, yet was not removed, and what has outlived the label that says how long it can
         be in use. An instance's death closes its containers' stdin, which ends the warm ones, and
         the bootstrap ends the others at their wall-clock limit, unless the program has killed its
-        watchdog: those are left to the label. How old a container is counts from when this sweep
+        watchdog: those are left to the label. Workspaces that outlast their server end by
+        themselves. How old a container is counts from when this sweep
         saw it first.
         """
         filters = json.dumps({"label": [LABEL_INSTANCE]})
@@ -326,6 +343,9 @@ class DockerEngine:
         if entry.id in self._live:
             return False
         labels = entry["Labels"]
+        if LABEL_LASTS_S in labels and entry["State"] == "running":
+            # It ends by itself, and may be another server's by now.
+            return False
         # Not since when it was created: by a clock that is set meanwhile, all would be old.
         age_s = now_s - self._seen_s[entry.id]
         old: bool = age_s > SWEEP_AGE_S

@@ -7,15 +7,21 @@ Owns what goes between runs: tokens, pieces of stdin, and the wait for a run's e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from aiodocker.containers import DockerContainer
 
 from wsrunner.engines.base import (
     BadReportError,
+    Box,
     Ended,
     Frame,
     Item,
+    Left,
     Plan,
     Report,
 )
@@ -25,21 +31,39 @@ from wsrunner.engines.docker import usage
 from wsrunner.engines.docker.session import READY_S, DockerContainerSession
 from wsrunner.errors import EngineUnavailableError, SpaceUnfitError
 
+if TYPE_CHECKING:
+    from wsrunner.engines.docker.engine import DockerEngine
+
 log = logging.getLogger(__name__)
 
 OVER_S = 0.5
 """How long a run that has reported may take to end by itself, before it is made to: its bootstrap
 takes milliseconds, unless its program has stopped or traced that."""
+HOLD_SHARE = 0.4
+"""After which share of the time that it waits a workspace is told to wait on."""
 SETTLE_S = 20.0
 """How long all processes may take to go, and what they leave; else the workspace is given up."""
 
 
 class DockerSpace(DockerContainerSession):
-    """See `Space`. Made by `DockerEngine.open_space`."""
+    """See `Space`. Made by `DockerEngine.open_space` and `resume_space`.
 
-    oom_kills = 0
-    """Processes killed for want of memory in all runs that are over."""
-    token = b""
+    Attributes:
+        token: What its first process knows the next run's server by.
+        oom_kills: Processes killed for want of memory in all runs that are over.
+        up: Whether the next run's bootstrap takes signals already.
+    """
+
+    def __init__(
+        self, engine: DockerEngine, container: DockerContainer, box: Box, lasts_s: float | None
+    ) -> None:
+        super().__init__(engine, container, box)
+        self.token = b""
+        self.oom_kills = 0
+        self.up = False
+        self._lasts_s = lasts_s
+        self._resting = False
+        self._holder: asyncio.TimerHandle | None = None
 
     async def ready(self) -> None:
         """Wait until the first process takes runs.
@@ -64,6 +88,60 @@ class DockerSpace(DockerContainerSession):
         """Have the next run's bootstrap started; what was said before belongs to nobody."""
         before, self.token = self.token, new_mark()
         self.send((b"\n%s\n" % before if before else b"") + b"%s\n" % self.token)
+        self.up = False
+        self._rest()
+
+    def open(self, data: bytes) -> None:
+        """Give the next run's bootstrap its request; raises as `send` does."""
+        self._resting = False
+        self.send(data)
+
+    def _rest(self) -> None:
+        self._resting = True
+        if self._holder is None:
+            self._hold_later()
+
+    def _hold_later(self) -> None:
+        if self._lasts_s is not None:
+            loop = asyncio.get_running_loop()
+            self._holder = loop.call_later(self._lasts_s * HOLD_SHARE, self._hold)
+
+    def _hold(self) -> None:
+        """Have it wait on, as long as it is connected to: a run may wait for its slot for long."""
+        if self.alive:
+            if self._resting:
+                with contextlib.suppress(EngineUnavailableError):
+                    self.send(b"\n")
+            self._hold_later()
+
+    async def left(self) -> Left:
+        """See `Space.left`."""
+        reports = Reports(self.token, tty=False)
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                while not self.up:
+                    frames = await self.frames(None)
+                    items = [item for frame in frames for item in reports.feed(frame)]
+                    stages = [item.stage for item in items if isinstance(item, Report)]
+                    if len(stages) != len(items) or not frames:
+                        raise EngineUnavailableError("its container has ended, or is out of order")
+                    self.up = stages == ["up"]
+        except (BadReportError, TimeoutError) as exc:
+            raise EngineUnavailableError(f"a workspace does not come to rest: {exc!r}") from exc
+        return Left(self.id, self.token, self.oom_kills)
+
+    async def resume(self, left: Left) -> None:
+        """Connect to it again; raises DockerError if the engine refuses."""
+        await self.attach()
+        self.token, self.oom_kills, self.up = left.token, left.oom_kills, True
+        self._rest()
+
+    def leave(self) -> None:
+        """See `Space.leave`."""
+        if self._holder is not None:
+            self._holder.cancel()
+        self._detach()
+        self._engine.forget(self)
 
     def next_run(self) -> SpaceRun:
         """See `Space.next_run`."""
@@ -97,6 +175,8 @@ class SpaceRun:
         self._space = space
         self._over = Reports(space.token, tty=False)
         self._up = asyncio.Event()  # its bootstrap takes signals
+        if space.up:
+            self._up.set()
         self._is_over = False
         self._dialogue: Dialogue | None = None  # until it has a plan
         self._plan: Plan | None = None  # what it is to bring out yet
@@ -133,7 +213,7 @@ class SpaceRun:
             plan = dataclasses.replace(plan, outputs=())
         self._dialogue = Dialogue(plan)
         self._cpu_before_ns = usage.cpu_ns_here(self.id)
-        self._space.send(_opening(plan, self._dialogue.request))
+        self._space.open(_opening(plan, self._dialogue.request))
 
     async def cpu_used_s(self) -> float:
         """See `Container.cpu_used_s`; told where the control group's files are here only."""
@@ -222,7 +302,7 @@ class SpaceRun:
         self._over = Reports(self._space.token, tty=False)
         self._up.clear()
         self._is_over, self._collecting = False, True
-        self._space.send(_opening(plan, Dialogue.collection(plan)))
+        self._space.open(_opening(plan, Dialogue.collection(plan)))
 
     async def signal(self, name: str) -> None:
         """See `Container.signal`. Once asked for, it is waited for by `destroy`."""

@@ -78,7 +78,7 @@ class _Desk:
     async def forget(self, workspace: str, request: Any) -> None:
         """See `tools.Ground.forget`."""
         try:
-            self._desk.host.workspaces.forget(request.scope[PRINCIPAL], workspace)
+            await self._desk.host.workspaces.forget(request.scope[PRINCIPAL], workspace)
         except WsrunnerError as exc:
             raise ToolError(exc.message) from exc
 

@@ -70,7 +70,7 @@ class Spaces:
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """End one: now if it is idle, else with the run that goes on in it."""
-        self._desk.host.workspaces.forget(self._asker(request), request.match_info["name"])
+        await self._desk.host.workspaces.forget(self._asker(request), request.match_info["name"])
         return web.Response(status=204)
 
     def _asker(self, request: web.Request) -> Principal:

@@ -1,0 +1,1 @@
+"""Workspaces that any replica may go on with, through Redis."""
