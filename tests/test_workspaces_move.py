@@ -181,6 +181,15 @@ async def test_what_another_server_has_left_can_be_forgotten(servers, redis):
     assert len(records(redis)) == 1
 
 
+async def test_it_can_be_forgotten_elsewhere_right_after_a_run(servers):
+    one, two = servers(2)
+    async with one.talk() as a, two.talk() as b:
+        await bash(a, "true")
+        await b.say("forget", workspace="w")
+        assert (await b.hear())["type"] == "forgotten"
+        assert said(await bash(a, "true")) == "new"
+
+
 async def test_over_http_any_server_will_do(servers):
     one, two = servers(2)
     first = http_talk.run(one, language="bash", code="echo hi >f", workspace="h")

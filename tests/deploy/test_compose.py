@@ -264,6 +264,19 @@ async def hear_position(talk, position):
         pass
 
 
+async def test_a_workspace_is_the_same_on_all_replicas(cluster):
+    code = "open('f', 'a').write('x'); print(len(open('f').read()))"
+    async with cluster.spread() as held:
+        for number, (_, talk) in enumerate(held, 1):
+            await talk.say("eof", id="held")
+            await talk.finish("held")
+            outcome = await talk.run("python", code, workspace="w")
+            assert outcome.stdout == f"{number}\n", outcome.events
+        _, talk = held[0]
+        await talk.say("forget", workspace="w")
+        assert (await talk.hear_kind("forgotten"))["workspace"] == "w"
+
+
 async def test_the_queue_moves_on_when_a_replica_is_killed(cluster):
     async with cluster.spread(SLEEP, limits={"wall_s": 20}) as [(dead, a), (_, b), (_, c)]:
         await b.say("run", id="next", language="python", code="print(1)")

@@ -41,6 +41,7 @@ RETRY_AFTER_S = 5.0
 LEAVE_AFTER_S = 0.25
 """How long after its last run a workspace is left to whichever server is asked for it next; runs
 that follow each other at once cost no more than on a server alone."""
+LEFT_SOON_S = 4 * LEAVE_AFTER_S
 PATIENCE_S = 10.0
 """How long a run of another server is waited for."""
 POLL_S = 0.02
@@ -493,10 +494,21 @@ class Workspaces:
         owner = owner_of(principal)
         kept = self._kept.get((owner, name))
         label = self._label(owner, name)
-        if (kept is None or kept.left) and not await self._end_left(label, own=False):
+        if (kept is None or kept.left) and not await self._end_soon(label):
             raise NoSuchSpaceError(f"there is no workspace {name!r}", path="$.workspace")
         if kept is not None:
             self._forget(kept)
+
+    async def _end_soon(self, label: str) -> bool:
+        """Do as `_end_left`, once a server that has it because of a run just now leaves it."""
+        until_s = time.monotonic() + LEFT_SOON_S
+        while True:
+            try:
+                return await self._end_left(label, own=False)
+            except SpaceElsewhereError:
+                if time.monotonic() > until_s:
+                    raise
+            await asyncio.sleep(POLL_S)
 
     async def _end_left(self, label: str, *, own: bool) -> bool:
         """End a workspace that no server has; return whether there was one."""

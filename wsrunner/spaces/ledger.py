@@ -98,7 +98,7 @@ class RedisLedger(Asked):
         async with self._asked():
             found, left = await self._scripts["drop"]([key], [self.replica, self._living, int(own)])
         if found == b"had":
-            raise elsewhere("a run goes on in it, or has a moment ago")
+            raise elsewhere("a run goes on in it")
         return _left.decode(left) if left else None
 
     async def gone(self, labels: list[str]) -> set[str]:
