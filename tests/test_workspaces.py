@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import re
 import subprocess
 from dataclasses import replace
+from importlib import resources
 
 import pytest
 from websockets.asyncio.client import connect
@@ -13,6 +15,7 @@ from tests.serving import COMMAND, docker, environment, until
 from tests.talk import Talk
 from wsrunner import tenants
 from wsrunner.client import Client, RunRefusedError
+from wsrunner.engines import dialogue
 from wsrunner.errors import NotAllowedError
 from wsrunner.runs.job import Allowance, Principal
 from wsrunner.runs.workspaces import Workspaces, owner_of
@@ -152,6 +155,16 @@ async def test_signals_and_cancel_reach_only_the_run_they_are_for(there):
     assert (await there.finish()).reason == "cancelled"
     last = await run(there, "import time; time.sleep(0.3); print('well')")
     assert (last.stdout, said(last)) == ("well\n", "kept")
+
+
+def test_a_bootstrap_is_heard_though_its_word_comes_in_parts():
+    """Else no signal could be sent: on a loaded machine the second ends in the middle of it."""
+    space = resources.files(dialogue).joinpath("space.sh").read_text()
+    wait_up = re.search(r"^wait_up\(\).*?^\}$", space, re.DOTALL | re.MULTILINE)[0]
+    says = "printf %s ${BASHPID%?}; sleep 1.5; printf '%s\\n' ${BASHPID: -1}; sleep 5"
+    script = f"{wait_up}\nexec 8<> <(:)\n{{ {says}; }} >&8 &\nrun=$!; wait_up; echo $?; kill $run"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n"
 
 
 async def test_runs_of_one_workspace_take_turns_without_a_slot(start_server):

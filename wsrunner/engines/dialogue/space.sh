@@ -72,8 +72,14 @@ report() { # report STAGE
 }
 
 wait_up() { # waits until the bootstrap says that it has set its traps, or has ended
+  up=''
   while kill -0 "$run"; do
-    read -r -t 1 up <&8 && [ "$up" = "$run" ] && return
+    # Where the second is over in the middle of a line, its beginning has been read.
+    read -r -t 1 part <&8 && whole=1 || whole=''
+    up=$up$part
+    [ -n "$whole" ] || continue
+    [ "$up" = "$run" ] && return
+    up=''
   done
 }
 
