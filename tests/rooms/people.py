@@ -24,6 +24,11 @@ async def opened_by(talk, name="Ada", **fields):
     return opened, joined
 
 
+def names(room):
+    """Return the names of those who are in a room, as a message tells."""
+    return [person["name"] for person in room["people"]]
+
+
 def packed(data):
     """Return bytes as a message has them."""
     return base64.b64encode(data).decode()

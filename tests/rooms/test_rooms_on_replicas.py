@@ -11,6 +11,7 @@ from tests.rooms.people import (
     enter,
     has_run,
     hear_kind,
+    names,
     opened_by,
     packed,
     refused,
@@ -28,11 +29,6 @@ def servers(replicas):
     return lambda count, **options: replicas(
         count, **({"lease_s": SHORT_LEASE_S, "slots": 2} | options)
     )
-
-
-def names(room):
-    """Return the names of those who are in a room, as a message tells."""
-    return [person["name"] for person in room["people"]]
 
 
 async def edit(talk, data):

@@ -297,9 +297,10 @@ class Unknown(Struct, frozen=True):
 
 
 class Vacant(Struct, frozen=True):
-    """A room has no home any more."""
+    """A room has no home any more, which was on this replica."""
 
     room: str
+    replica: str
 
 
 class Wake(Struct, frozen=True):

@@ -6,7 +6,7 @@ the bounds on what a room holds. No tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import msgspec
 
@@ -120,10 +120,10 @@ class Home:
         if asked is not None and asked[0] == id_:
             self._ask_to_compact()
 
-    def lose(self, replica: str) -> None:
-        """Let those be gone who sit on a replica."""
+    def lose(self, replica: str, but: Container[str] = ()) -> None:
+        """Let those be gone who sit on a replica, but for some seats."""
         for sitting in list(self._state.people.values()):
-            if sitting.replica == replica:
+            if sitting.replica == replica and sitting.seat not in but:
                 self.part(sitting)
 
     def lose_runs(self, replica: str) -> None:

@@ -238,8 +238,8 @@ class Link:
                         seat.complain(error)
             case entries.Unknown(room_id):
                 self._unknown.add(room_id)
-            case entries.Vacant(room_id):
-                self._begin(self._moves.see_vacant(room_id))
+            case entries.Vacant(room_id, replica):
+                self._begin(self._moves.see_vacant(room_id, replica))
 
     # Time.
 

@@ -85,13 +85,14 @@ class Moves:
             if room is not None:
                 return room
             found = await self._store.find(room_id)
-            if found is None:
+            if found is None or self._writer.is_closing(room_id):
                 raise NoSuchRoomError(f"room {room_id!r} is over", path="$.room")
             room = Room(found.deed, self._ground)
             room.owner = found.home
             await self._load(room)
             self._rooms[room_id] = room
-            if not found.home:
+            # Its own already, where it broke off while it took the room over.
+            if found.home in {"", self._replica}:
                 await self._take_over(room)
             # The read that goes on does not have it among its streams.
             self._writer.post(self._replica, entries.Wake())
@@ -133,13 +134,26 @@ class Moves:
         room.position = items[-1][0]
 
     async def follow_anew(self, room: Room) -> None:
-        """Find a room again, wherever its home is by now; if it is nowhere, the next beat looks."""
+        """Find a room again, wherever its home is by now; if it is nowhere, the next beat looks.
+
+        Raises:
+            GateUnavailableError: Redis does not answer.
+        """
+        async with self._moving:
+            if room.home is None:
+                await self._follow_anew(room)
+
+    async def _follow_anew(self, room: Room) -> None:
         room.position = NOWHERE
         found = await self._store.find(room.id)
         if found is not None:
             room.owner = found.home
             with contextlib.suppress(NoSuchRoomError):
                 await self._load(room)
+                if room.owner == self._replica:
+                    # Its answer was lost when it took the room over.
+                    self._settle(room, "")
+                    return
                 room.sit_anew()
                 self._writer.post(self._replica, entries.Wake())
                 del self._absent[room.id]
@@ -151,12 +165,12 @@ class Moves:
             self._rooms.pop(room.id, None)
             room.hear(entries.Closed("closed"))
 
-    async def see_vacant(self, room_id: str) -> None:
-        """Hear that a room has no home: take its place."""
+    async def see_vacant(self, room_id: str, replica: str) -> None:
+        """Hear that a replica is a room's home no more: take its place, if no other one has."""
         with contextlib.suppress(GateUnavailableError):
             async with self._moving:
                 room = self._rooms.get(room_id)
-                if room is not None and room.home is None:
+                if room is not None and room.home is None and room.owner == replica:
                     await self._take_over(room)
 
     async def _take_over(self, room: Room) -> None:
@@ -172,14 +186,18 @@ class Moves:
             self.take_in(room, await self._store.entries(room.id, max(room.position, 0)))
             self._settle(room, before)
         else:
-            await self.follow_anew(room)
+            await self._follow_anew(room)
 
     def _settle(self, room: Room, before: str) -> None:
+        # Who sat here may have gone meanwhile, but nobody else is its home now.
+        self._rooms[room.id] = room
         self._writer.begin(room)
         self._visitors.expect(room)
         room.settle()
         assert room.home is not None
-        if before:
+        # What those wrote who left went to the last home.
+        room.home.lose(self._replica, but=room.seats)
+        if before not in {"", self._replica}:
             room.home.lose(before)
             room.home.lose_runs(before)
         room.ask_for_all()
@@ -196,7 +214,7 @@ class Moves:
                 self._visitors.forget(room)
                 room.home = None
                 self._parted(room)
-                await self.follow_anew(room)
+                await self._follow_anew(room)
 
     async def restore(self, room: Room) -> None:
         """Make a room known to a Redis that has lost it."""
@@ -211,7 +229,7 @@ class Moves:
         await self._store.take(room.id, self._replica, "")
         self._writer.end(room)
         for replica in {each.replica for each in room.state.people.values()} - {self._replica}:
-            self._writer.post(replica, entries.Vacant(room.id))
+            self._writer.post(replica, entries.Vacant(room.id, self._replica))
 
     async def take_over(self, gone: Collection[str]) -> None:
         """Take the place of replicas that are gone; raises GateUnavailableError."""

@@ -86,9 +86,7 @@ class Visitors:
         seats = {each.seat for each in room.state.people.values()}
         if party.turns != letter.turns or not seats.issuperset(letter.turns):
             self._post(letter.replica, entries.Unknown(letter.room))
-        for sitting in list(room.state.people.values()):
-            if sitting.replica == letter.replica and sitting.seat not in letter.turns:
-                room.home.part(sitting)
+        room.home.lose(letter.replica, but=letter.turns)
 
     def _heard(self, room: Room, replica: str) -> _Party:
         party = self._parties.setdefault((room.id, replica), _Party())

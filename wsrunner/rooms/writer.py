@@ -85,6 +85,11 @@ class Writer:
         """Write nothing more of a room."""
         self._pens.pop(room.id, None)
 
+    def is_closing(self, room_id: str) -> bool:
+        """Whether the end of a room has been decided here, and may have yet to be written."""
+        pen = self._pens.get(room_id)
+        return pen is not None and pen.is_over
+
     def add(self, room: Room, entry: Entry) -> None:
         """Write an entry."""
         pen = self._pens.get(room.id)
@@ -159,6 +164,8 @@ class Writer:
     def _answered(self, pen: Pen, publication: Publication, answer: str) -> None:
         if answer == "absent" and not pen.is_over:
             self._on_absent(pen.room)
+        elif answer == "lost" and pen.is_over:
+            self.end(pen.room)  # it goes on elsewhere, and nobody is in it here
         elif answer == "lost":
             self._on_lost(pen.room)
         else:

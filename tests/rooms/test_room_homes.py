@@ -1,0 +1,119 @@
+"""Rooms whose homes change: nobody stays who has gone, and no room is left without one."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.rooms.people import (
+    enter,
+    has_run,
+    hear_kind,
+    names,
+    opened_by,
+    packed,
+    run_in,
+)
+from tests.serving import SHORT_LEASE_S
+
+ADA, BOB = "a" * 16, "b" * 16
+
+
+@pytest.fixture
+def servers(replicas):
+    """A function that starts servers with a short lease and two slots."""
+    return lambda count, **options: replicas(
+        count, **({"lease_s": SHORT_LEASE_S, "slots": 2} | options)
+    )
+
+
+async def only(talk, name):
+    """Hear until nobody is in the room but this one, unless it was so when last told."""
+    told = [e for events in talk.heard.values() for e in events if e["type"] in {"joined", "room"}]
+    while not told or names(told[-1].get("now", told[-1])) != [name]:
+        event = await talk.hear()
+        told += [event] if event["type"] in {"joined", "room"} else []
+
+
+async def test_who_left_while_the_home_was_dead_is_gone_from_the_next_one(servers):
+    one, two = servers(2)
+    async with one.talk() as ada, two.talk() as cid:
+        opened, _ = await opened_by(ada)
+        async with two.talk() as bob:
+            await enter(bob, opened, "work", "Bob")
+            await enter(cid, opened, "work", "Cid")
+            one.kill()
+            # Its letter is the last home's, which reads no more.
+            await bob.say("leave")
+            await hear_kind(bob, "left")
+        await only(cid, "Cid")
+    one.start()
+
+
+async def test_a_room_taken_over_by_who_has_no_one_in_it_keeps_nobody(servers):
+    one, two = servers(2)
+    async with one.talk() as ada:
+        opened, _ = await opened_by(ada)
+        async with two.talk() as bob:
+            await enter(bob, opened, "work", "Bob")
+            one.signal(signal.SIGSTOP)
+            await bob.say("leave")
+            await hear_kind(bob, "left")
+        one.kill()
+    async with two.talk() as cid:
+        joined = await enter(cid, opened, "work", "Cid")
+        assert "Cid" in names(joined["now"])
+        await only(cid, "Cid")
+    one.start()
+
+
+async def test_a_server_that_hears_late_of_a_vacant_room_leaves_it_to_its_new_home(replicas):
+    one, two, three = replicas(3, slots=2)
+    async with two.talk() as bob, three.talk() as cid:
+        async with one.talk() as ada:
+            opened, _ = await opened_by(ada)
+            await enter(bob, opened, "work", "Bob", id="r")
+            await enter(cid, opened, "work", "Cid")
+            run = (await run_in(bob, opened["room"]))["run"]
+            await has_run(cid, run, over=False)
+            three.signal(signal.SIGSTOP)
+            try:
+                # What it waited for comes, so that it reads the rest in one.
+                await ada.say("update", base64=packed(b"one"))
+                await hear_kind(bob, "update")
+                await asyncio.to_thread(one.stop)
+                await hear_kind(bob, "joined")
+                await bob.say("update", id="r", base64=packed(b"two"))
+                await hear_kind(bob, "update")
+            finally:
+                three.signal(signal.SIGCONT)
+        there = await hear_kind(cid, "joined")
+        assert [each["over"] for each in there["now"]["runs"]] == [False]
+        await cid.say("update", base64=packed(b"three"))
+        heard = []
+        while not heard or heard[-1].get("base64") != packed(b"three"):
+            heard.append(await bob.hear())
+        assert "joined" not in [each["type"] for each in heard]
+        assert all(not run["over"] for each in heard for run in each.get("runs", []))
+        await bob.say("eof", id="x")
+        await has_run(cid, run, over=True)
+    one.start()
+
+
+async def test_a_server_that_broke_off_while_it_took_a_room_over_is_its_home_all_the_same(
+    replicas, redis
+):
+    one, two = replicas(2)
+    async with one.talk() as ada:
+        opened, _ = await opened_by(ada)
+        await ada.say("update", base64=packed(b"one"))
+        await hear_kind(ada, "update")
+    one.stop()
+    there = redis.command("KEYS", "*:live:replica:*").split()
+    (two_s,) = {each.rpartition(":")[2] for each in there if ":replica:" in each}
+    redis.command("HSET", f"{{wsrunner}}:live:room:{opened['room']}", "home", two_s)
+    async with two.talk() as bob:
+        joined = await enter(bob, opened, "work", "Bob")
+        assert joined["updates"] == [packed(b"one")]
+        await only(bob, "Bob")
+    one.start()
