@@ -3,7 +3,8 @@
 ``python -m tests.rooms.storm 600`` starts three servers on one Redis and goes on for so many
 seconds. The document is a set: an update has some members, one a line. Each writer keeps its own
 and, as clients are told to, sends again what is missing wherever the document comes anew. At the
-end all, and somebody who comes then, must have the same members: all that anybody has written.
+end all, and somebody who comes then, must have the same members: all that anybody has written; and
+nobody may be in the room who is not there.
 """
 
 import argparse
@@ -98,6 +99,7 @@ class RoomStorm:
     def __init__(self, addresses, seed, *, cut_every_s=5.0):
         self.addresses = addresses
         self.seen = Counter()
+        self.all_there = asyncio.Event()
         self._chance = random.Random(seed)
         self._cut_every_s = cut_every_s
 
@@ -115,6 +117,7 @@ class RoomStorm:
                 await client.join_room(owner.room, owner.keys.work, name=person.name)
                 for client, person in zip(clients[1:], people, strict=True)
             ]
+            self.all_there.set()
             until_s = time.monotonic() + length_s
             async with asyncio.TaskGroup() as group:
                 cutting = [group.create_task(self._cut(way)) for way in ways]
@@ -145,21 +148,25 @@ class RoomStorm:
             async with asyncio.timeout(SETTLE_S):
                 while any(person.has | person.mine != wanted for person in people):
                     await asyncio.sleep(0.1)
-                while await self._newcomer_s(owner) != wanted:
+                there = Counter(["owner", "late", *(person.name for person in people)])
+                while await self._newcomer_s(owner) != (wanted, there):
                     await asyncio.sleep(0.5)
         except TimeoutError:
             missing = {p.name: sorted(wanted - p.has - p.mine)[:9] for p in people}
-            late = sorted(wanted - await self._newcomer_s(owner))[:9]
-            raise AssertionError(f"missing: {missing}; of who comes: {late}") from None
+            late, there = await self._newcomer_s(owner)
+            raise AssertionError(
+                f"missing: {missing}; of who comes: {sorted(wanted - late)[:9]}; there: {there}"
+            ) from None
         self.seen["members"] += len(wanted)
 
     async def _newcomer_s(self, owner):
-        """Return the members of the document as somebody hears them who comes now."""
+        """Return the document's members and the people's names as who comes now hears them."""
         async with Cutter(self.addresses) as way, await _connected(way) as client:
             room = await client.join_room(owner.room, owner.keys.watch, name="late")
-            return await anext(
+            members = await anext(
                 _members(each.updates) async for each in room if isinstance(each, Document)
             )
+            return members, Counter(person.name for person in room.people)
 
 
 async def _connected(way):
@@ -182,16 +189,17 @@ async def _connected(way):
         return closing()
 
 
-async def trouble(servers, chance, seen, length_s):
+async def trouble(servers, chance, storm, length_s):
     """Kill one server after the other, stop it in order, or let it stand still for a while.
 
     At the end all are there.
     """
+    await storm.all_there.wait()
     until_s = time.monotonic() + length_s
     while time.monotonic() < until_s:
         await asyncio.sleep(chance.expovariate(1 / TROUBLE_EVERY_S))
         server, kind = chance.choice(servers), chance.choice(("killed", "stopped", "stood still"))
-        seen[kind] += 1
+        storm.seen[kind] += 1
         if kind == "stood still":
             server.signal(signal.SIGSTOP)
             try:
@@ -222,7 +230,7 @@ async def _main(length_s, seed, writers):
         storm = RoomStorm([each.address for each in servers], seed)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(trouble(servers, random.Random(seed), storm.seen, length_s))
+                group.create_task(trouble(servers, random.Random(seed), storm, length_s))
                 group.create_task(storm.go(writers, length_s))
         finally:
             print(f"seed {seed}: {dict(storm.seen)}")  # noqa: T201

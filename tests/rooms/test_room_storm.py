@@ -20,6 +20,6 @@ async def test_nor_while_servers_die_stop_and_stand_still(replicas):
     servers = replicas(3, lease_s=SHORT_LEASE_S, drain_s=0)
     storm = RoomStorm([each.address for each in servers], seed=2)
     async with asyncio.TaskGroup() as group:
-        group.create_task(trouble(servers, random.Random(3), storm.seen, LENGTH_S))
+        group.create_task(trouble(servers, random.Random(3), storm, LENGTH_S))
         group.create_task(storm.go(writers=4, length_s=LENGTH_S))
     assert storm.seen["members"] > 0
