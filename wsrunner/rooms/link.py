@@ -245,13 +245,14 @@ class Link:
 
     async def _beat(self) -> None:
         while True:
+            # First: while Redis is away nothing is written that would only wait.
+            await self._store.give_up_letters(self._replica, self._letters_after)
             for room in list(self._rooms.values()):
                 room.ask_for_all()
             await self._keep_followed()
             for room in self._moves.homes:
                 self._writer.due(room)
             self._visitors.give_up_silent(self._moves.homes, self._replica)
-            await self._store.give_up_letters(self._replica, self._letters_after)
             await self._look()
             await asyncio.sleep(min(BEAT_S, self._settings.lease_s / 4))
 

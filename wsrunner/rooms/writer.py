@@ -6,7 +6,9 @@ Owns what waits to be sent, and the task that sends it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from wsrunner.errors import QueueFullError
 from wsrunner.gates.asked import AGAIN_S
@@ -18,6 +20,11 @@ from wsrunner.units import MIB
 
 OUTBOX_MAX_BYTES = 16 * MIB
 """Letters that wait to be sent; orders are refused beyond."""
+WRITE_BYTES = 2 * MIB
+"""Of how much one write goes beyond by no more than one room's: it must be done in `asked.REPLY_S`,
+also after Redis was away and all have something to tell."""
+WRITE_LETTERS = 2000
+"""Letters that go out at once, likewise: small ones take their time by number."""
 
 
 class Writer:
@@ -50,7 +57,7 @@ class Writer:
         self._on_absent = on_absent
         self._pens: dict[str, Pen] = {}
         self._fresh: dict[str, None] = {}  # rooms of which something has to be written
-        self._outbox: list[tuple[str, bytes]] = []
+        self._outbox: deque[tuple[str, bytes]] = deque()
         self._outbox_bytes = 0
         self._filled = asyncio.Event()
         self._sent = asyncio.Event()
@@ -134,32 +141,56 @@ class Writer:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            letters, self._outbox = self._outbox, []
-            pens = [self._pens[id_] for id_ in self._fresh if id_ in self._pens]
-            self._fresh.clear()
-            publications = [pen.publication() for pen in pens]
+            letters = self._letters()
+            publications = self._publications()
             self._sending = True
             try:
                 answers = await self._store.write(
                     letters,
-                    publications,
+                    list(publications.values()),
                     home=self._replica,
                     life_s=self._life_s,
                     letters_life_s=self._letters_life_s,
                 )
             except BaseException:
                 # Once more, in the same order: which of it came through nobody knows.
-                self._outbox = letters + self._outbox
-                self._fresh |= dict.fromkeys(pen.room.id for pen in pens)
+                self._fresh = dict.fromkeys(pen.room.id for pen in publications) | self._fresh
                 self._filled.set()
                 raise
             finally:
                 self._sending = False
-            self._outbox_bytes -= sum(len(content) for _, content in letters)
-            for pen, publication, answer in zip(pens, publications, answers, strict=True):
+            for _, content in letters:
+                self._outbox.popleft()
+                self._outbox_bytes -= len(content)
+            for (pen, publication), answer in zip(publications.items(), answers, strict=True):
                 if self._pens.get(pen.room.id) is pen:
                     self._answered(pen, publication, answer)
+            if self._outbox or self._fresh:
+                self._filled.set()
             self._sent.set()
+
+    def _letters(self) -> list[tuple[str, bytes]]:
+        """Return the letters that go out at once; they stay until it is known that they have."""
+        taken: list[tuple[str, bytes]] = []
+        size = 0
+        for each in islice(self._outbox, WRITE_LETTERS):
+            if size > WRITE_BYTES:
+                break
+            taken.append(each)
+            size += len(each[1])
+        return taken
+
+    def _publications(self) -> dict[Pen, Publication]:
+        """Return what is written of rooms at once; the others stay for the next turn."""
+        taken: dict[Pen, Publication] = {}
+        size = 0
+        while self._fresh and size <= WRITE_BYTES:
+            id_ = next(iter(self._fresh))
+            del self._fresh[id_]
+            if (pen := self._pens.get(id_)) is not None:
+                taken[pen] = pen.publication()
+                size += sum(len(content) for _, content in taken[pen].entries)
+        return taken
 
     def _answered(self, pen: Pen, publication: Publication, answer: str) -> None:
         if answer == "absent" and not pen.is_over:
