@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from tests.rooms.people import (
+    ended,
     enter,
     has_run,
     hear_kind,
@@ -14,7 +15,7 @@ from tests.rooms.people import (
     packed,
     run_in,
 )
-from tests.serving import SHORT_LEASE_S
+from tests.serving import SHORT_LEASE_S, until
 
 ADA, BOB = "a" * 16, "b" * 16
 
@@ -27,12 +28,24 @@ def servers(replicas):
     )
 
 
-async def only(talk, name):
-    """Hear until nobody is in the room but this one, unless it was so when last told."""
+async def comes_to(talk, matches):
+    """Hear until the room is such, unless it was when it was told of last."""
     told = [e for events in talk.heard.values() for e in events if e["type"] in {"joined", "room"}]
-    while not told or names(told[-1].get("now", told[-1])) != [name]:
+    while not told or not matches(told[-1].get("now", told[-1])):
         event = await talk.hear()
         told += [event] if event["type"] in {"joined", "room"} else []
+
+
+async def only(talk, name):
+    """Hear until nobody is in the room but this one."""
+    await comes_to(talk, lambda now: names(now) == [name])
+
+
+async def tells_of(talk, *runs):
+    """Hear until the room has just these runs: their ids, and whether they are over."""
+    await comes_to(
+        talk, lambda now: [(each["run"], each["over"]) for each in now.get("runs", [])] == [*runs]
+    )
 
 
 async def test_who_left_while_the_home_was_dead_is_gone_from_the_next_one(servers):
@@ -116,4 +129,45 @@ async def test_a_server_that_broke_off_while_it_took_a_room_over_is_its_home_all
         joined = await enter(bob, opened, "work", "Bob")
         assert joined["updates"] == [packed(b"one")]
         await only(bob, "Bob")
+    one.start()
+
+
+async def test_a_run_that_ends_while_the_home_is_dead_is_over_at_the_next_one(servers):
+    one, two = servers(2)
+    async with one.talk() as ada, two.talk() as bob:
+        opened, _ = await opened_by(ada)
+        await enter(bob, opened, "work", "Bob", id="r")
+        run = (await run_in(bob, opened["room"]))["run"]
+        await tells_of(bob, (run, False))
+        one.kill()
+        await bob.say("eof", id="x")
+        assert (await ended(bob))[0]["code"] == 0
+        await only(bob, "Bob")
+        await tells_of(bob, (run, True))
+    one.start()
+
+
+async def test_a_run_whose_journal_ends_while_nobody_is_the_home_is_there_no_more(replicas, redis):
+    one, two = replicas(2, slots=2, journal_s=1)
+    async with one.talk() as ada, two.talk() as bob:
+        opened, _ = await opened_by(ada)
+        await enter(bob, opened, "work", "Bob", id="r")
+        accepted = await run_in(bob, opened["room"])
+        run = accepted["run"]
+        await tells_of(bob, (run, False))
+        await bob.say("leave", id="r")
+        await hear_kind(bob, "left")
+        await ada.connection.close()
+        await asyncio.to_thread(one.stop)
+        await bob.say("attach", id="y", run=run, key=accepted["drive"])
+        await hear_kind(bob, "attached")
+        await bob.say("eof", id="y")
+        await ended(bob, "y")
+        record = f"{{wsrunner}}:live:run:{run}"
+        await asyncio.to_thread(
+            until, lambda: redis.command("EXISTS", record) == ":0\r\n", "its journal ends"
+        )
+        joined = await enter(bob, opened, "work", "Bob", id="r")
+        assert [each["run"] for each in joined["now"]["runs"]] == [run]
+        await tells_of(bob)
     one.start()

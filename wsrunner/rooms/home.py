@@ -133,8 +133,9 @@ class Home:
                 self.end_run(each.run.run, readable=True)
 
     def end_run(self, run_id: str, *, readable: bool) -> None:
-        """Hear that a run is over, and whether what it printed can be read still."""
-        if run_id in self._state.runs:
+        """Hear that a run is over, and whether what it printed can be read still. Idempotent."""
+        runs = self._state.runs
+        if run_id in runs and not (readable and runs.is_over(run_id)):
             self._emit(entries.Ended(run_id, readable))
 
     def close(self, reason: str) -> None:

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 BEAT_S = 1.0
 GRACE_BEATS = 2
 """Beats in a row that a home must not be seen before another replica takes its rooms over."""
+RUNS_BEATS = 5
+"""Beats after which homes look again what has become of their runs."""
 FLUSH_S = 2.0
 
 
@@ -90,6 +92,8 @@ class Link:
         )
         self._letters_after = "0-0"
         self._missed: Counter[str] = Counter()
+        self._beats = 0
+        self._absent_runs: set[str] = set()
         self._unknown: set[str] = set()  # rooms whose homes do not know all that sit here
         self._empty: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,6 +127,7 @@ class Link:
     def _away(self) -> None:
         """Redis does not answer: who is not heard may be there."""
         self._missed.clear()
+        self._absent_runs.clear()
         for room in self._moves.homes:
             self._visitors.expect(room)
 
@@ -254,6 +259,9 @@ class Link:
                 self._writer.due(room)
             self._visitors.give_up_silent(self._moves.homes, self._replica)
             await self._look()
+            self._beats += 1
+            if self._beats % RUNS_BEATS == 0:
+                await self._look_at_runs()
             await asyncio.sleep(min(BEAT_S, self._settings.lease_s / 4))
 
     async def _keep_followed(self) -> None:
@@ -285,3 +293,20 @@ class Link:
                     room.home.lose_runs(replica)
         if gone:
             await self._moves.take_over(gone)
+
+    async def _look_at_runs(self) -> None:
+        """See which runs are over: what a home is told of that is lost, if it dies then."""
+        before, self._absent_runs = self._absent_runs, set()
+        for room in self._moves.homes:
+            run_ids = [each.run.run for each in room.runs.there]
+            known = await self._store.runs(run_ids) if run_ids else []
+            for run_id, what in zip(run_ids, known, strict=True):
+                if room.home is None:
+                    break
+                if what == "over":
+                    room.home.end_run(run_id, readable=True)
+                elif what == "absent" and run_id in before:
+                    # Not where Redis has just lost it: its replica brings it back.
+                    room.home.end_run(run_id, readable=False)
+                elif what == "absent":
+                    self._absent_runs.add(run_id)

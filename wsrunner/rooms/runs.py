@@ -32,6 +32,10 @@ class RoomRuns:
         """All of them, as they are told."""
         return [each.run for each in self._runs.values()]
 
+    def is_over(self, run_id: str) -> bool:
+        """Whether one of them has ended."""
+        return self._runs[run_id].run.over
+
     def add(self, run: RunThere) -> None:
         """Take one in."""
         self._runs[run.run.run] = run

@@ -7,7 +7,9 @@ Owns the keys and the commands. No tasks.
     {prefix}:live:room:ID          hash    the room's `Deed`, and the replica that is its home
     {prefix}:live:entries:ID       stream  what happened in it, from one that says all it was
     {prefix}:live:room_letters:ID  stream  to that replica
-    {prefix}:live:replica:ID       string  there while that replica lives; `live.store` writes it
+    {prefix}:live:replica:ID       string  there while that replica lives; `live.store` writes it,
+    {prefix}:live:run:ID           hash    and what is known of kept runs
+    {prefix}:live:events:ID        stream
 
 A command whose reply did not come may have been carried out: all of these may be given again.
 """
@@ -33,7 +35,7 @@ READ_MIN = 4
 END_S = 60.0
 """How long the end of a room can be read."""
 FOLDER = Path(__file__).parent
-SCRIPTS = ("claim", "publish", "take")
+SCRIPTS = ("claim", "publish", "runs", "take")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_principal = msgspec.msgpack.Decoder(Principal).decode
@@ -188,6 +190,13 @@ class RoomStore(Asked):
                 pipe.exists(self._key("replica", replica))
             there = await pipe.execute()
         return {name for name, is_there in zip(replicas, there, strict=True) if is_there}
+
+    async def runs(self, run_ids: Iterable[str]) -> list[str]:
+        """Return of each run ``on``, ``over``, or ``absent`` where nobody can read it any more."""
+        keys = [self._key(kind, run_id) for run_id in run_ids for kind in ("run", "events")]
+        async with self._asked():
+            known: list[bytes] = await self._scripts["runs"](keys)
+        return [each.decode() for each in known]
 
     async def give_up_letters(self, replica: str, before: str) -> None:
         """Give up letters to a replica that it has read."""
