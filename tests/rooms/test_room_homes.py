@@ -147,6 +147,24 @@ async def test_a_run_that_ends_while_the_home_is_dead_is_over_at_the_next_one(se
     one.start()
 
 
+async def test_a_run_that_begins_while_the_home_is_dead_is_the_next_one_s(servers):
+    one, two, three = servers(3)
+    async with one.talk() as ada, two.talk() as bob, three.talk() as cid:
+        opened, _ = await opened_by(ada)
+        await enter(bob, opened, "work", "Bob", id="r")
+        await enter(cid, opened, "work", "Cid", id="r")
+        one.kill()
+        runs = {(await run_in(talk, opened["room"]))["run"] for talk in (bob, cid)}
+        for talk in (bob, cid):
+            await comes_to(talk, lambda now: {each["run"] for each in now.get("runs", [])} == runs)
+        for talk in (bob, cid):
+            await talk.say("eof", id="x")
+            assert (await ended(talk))[0]["code"] == 0
+        for talk in (bob, cid):
+            await comes_to(talk, lambda now: all(each["over"] for each in now["runs"]))
+    one.start()
+
+
 async def test_a_run_whose_journal_ends_while_nobody_is_the_home_is_there_no_more(replicas, redis):
     one, two = replicas(2, slots=2, journal_s=1)
     async with one.talk() as ada, two.talk() as bob:

@@ -219,7 +219,7 @@ class Grant(Struct, frozen=True):
 
 
 class Begin(Struct, frozen=True):
-    """Tell of a run that this person has started."""
+    """Tell of a run that this person has started; may be told again."""
 
     run: str
     language: str

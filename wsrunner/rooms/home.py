@@ -103,7 +103,7 @@ class Home:
             case entries.Grant(person, role):
                 self._check_role(sitting, "own", "grant or take rights")
                 self._grant(person, role)
-            case entries.Begin(run, language):
+            case entries.Begin(run, language) if run not in self._state.runs:
                 told = words.RoomRun(run=run, person=who.person, name=who.name, language=language)
                 self._emit(entries.Began(RunThere(told, sitting.replica)))
             case entries.Type(run):

@@ -200,9 +200,8 @@ class Moves:
         if before not in {"", self._replica}:
             room.home.lose(before)
             room.home.lose_runs(before)
-        room.ask_for_all()
+        room.sit_anew()
         self._settled(room)
-        room.tell_all()
 
     async def step_down(self, room: Room) -> None:
         """Let another replica be the home of a room, as it is already."""

@@ -212,6 +212,10 @@ class Room:
             self._order_seat(seat, again=True)
         except WsrunnerError as exc:
             self.refuse(seat, exc)
+            return
+        for begun in seat.begun.values():
+            with contextlib.suppress(WsrunnerError):  # they may not sit there yet
+                self.order(seat, begun)
 
     def ask_for_all(self) -> None:
         """Ask once more for the seats that its home does not know."""
@@ -266,6 +270,8 @@ class Room:
 
     def end_run(self, run_id: str, *, readable: bool) -> None:
         """Hear that a run is over that was started here."""
+        for seat in self.seats.values():
+            seat.begun.pop(run_id, None)
         self._ground.run_over(self.id, run_id, readable=readable)
 
     # What has been decided.

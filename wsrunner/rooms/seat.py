@@ -58,6 +58,8 @@ class Seat:
         sits: Set while the room's home knows of it, or once it was refused.
         refusal: Why it was.
         has_sat: Whether the room has known of it before.
+        begun: The runs that this person has started here and that go on: their room may have to
+            hear of them again, at another home.
         listeners: Called when the role, or the seat itself, is another's or over.
     """
 
@@ -70,6 +72,7 @@ class Seat:
         self.sits = asyncio.Event()
         self.refusal: WsrunnerError | None = None
         self.has_sat = False
+        self.begun: dict[str, entries.Begin] = {}
         self.listeners: set[Callable[[], None]] = set()
         self._complaints: list[WsrunnerError] = []
         self._untold: list[Event] = []
@@ -207,8 +210,9 @@ class Seat:
 
     def begin_run(self, run_id: str, language: str) -> None:
         """Tell of a run that this person has started in the room; never raises: it goes on."""
+        begun = self.begun[run_id] = entries.Begin(run_id, language)
         with contextlib.suppress(WsrunnerError):
-            self.room.order(self, entries.Begin(run_id, language))
+            self.room.order(self, begun)
 
     def typed(self, run_id: str) -> None:
         """Let the others know that this person types into a run, now and then; never raises."""
