@@ -45,7 +45,7 @@ const CLOSED = {
 /** Close codes after which trying again can't help. */
 const FINAL_CLOSE_CODES = new Set([1008]);
 
-/** Errors that end an attachment to a kept run that goes on, and the pause before the next one. */
+/** Errors that end an attachment to a kept run, or a place in a room, that goes on; and the pause before the next one. */
 const LEFT_CODES = new Set(["gate_unavailable", "kept_full", "internal"]);
 const ATTACH_AGAIN_MS = 500;
 
@@ -295,7 +295,10 @@ export class Connection extends Emitter {
       const closing = (this.#socket?.readyState ?? 0) > 1;
       if (this.#state === "open" && !closing) this.#socket?.send(JSON.stringify(message));
     },
-    withdraw: (run) => this.#waiting.delete(run),
+    withdraw: (run) => {
+      this.#waiting.delete(run);
+      this.#live.delete(run.id);
+    },
   };
 
   #open() {
@@ -933,6 +936,8 @@ export class Room extends Emitter {
   #connection;
   #link;
   #sent = false;
+  #inside = false;
+  #greetings = 0;
   #over = false;
   /** @type {{resolve: (room: Room) => void, reject: (error: WsrunnerError) => void}} */
   #settle;
@@ -1051,6 +1056,7 @@ export class Room extends Emitter {
   /** For the connection alone. */
   _start() {
     this.#sent = true;
+    this.#greetings += 1;
     // Opened once, it is come back to.
     const key = this.keys?.own;
     const request = key ? { ...this.#request, type: "join", room: this.room, key } : this.#request;
@@ -1059,6 +1065,7 @@ export class Room extends Emitter {
 
   /** The socket is gone. For the connection alone. @returns {boolean} */
   _pause() {
+    this.#inside = false;
     return true;
   }
 
@@ -1071,6 +1078,7 @@ export class Room extends Emitter {
         return false;
       case "joined":
         this.you = message.you;
+        this.#inside = true;
         this.#take(message.now);
         this._emit("joined", {
           seq: message.seq,
@@ -1117,7 +1125,17 @@ export class Room extends Emitter {
 
   /** @param {WsrunnerError} error @returns {boolean} Whether it ends the room here. */
   #fail(error) {
-    if (this.you && error.code !== "no_such_room") {
+    if (this.you && LEFT_CODES.has(error.code)) {
+      this.#inside = this.#sent = false;
+      const greetings = this.#greetings;
+      // On a new socket that has come meanwhile it has been done already.
+      setTimeout(() => {
+        if (!this.#over && this.#greetings === greetings) this._start();
+      }, ATTACH_AGAIN_MS);
+      return false;
+    }
+    // What was sent behind a request to come in that was refused is about nothing on the socket.
+    if (this.you && error.code !== "no_such_room" && (this.#inside || error.code === "no_such_run")) {
       this._emit("error", error);
       return false;
     }

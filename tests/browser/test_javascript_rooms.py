@@ -67,3 +67,55 @@ async def test_what_can_not_be_entered_says_why(node, server):
       own.update(new Uint8Array(65 * 1024));
     """
     assert await play(node, server, script) == "no_such_room true\ntoo_large false\nleft\n"
+
+
+async def test_it_asks_again_for_a_room_whose_server_does_not_answer(node, server):
+    script = """
+      import { connect } from "./wsrunner.js";
+      const person = { person: "p", name: "Bob", role: "work", number: 0, hand: false };
+      const joined = {
+        type: "joined", you: "p", seq: 0, updates: [], awareness: {},
+        now: { people: [person], newcomers: "work" },
+      };
+      const away = { type: "error", code: "gate_unavailable", message: "away", retry_after_s: 2 };
+      const nothing = { type: "error", code: "no_such_run", message: "none", path: "$.id" };
+      const full = { type: "error", code: "rooms_full", message: "full" };
+      const answers = [joined, "cut", away, nothing, joined, "cut", full, joined, "cut", away];
+      class Scripted {
+        readyState = 1;
+        constructor() { setTimeout(() => this.onopen()); }
+        send(text) {
+          const { type, id } = JSON.parse(text);
+          console.log(type);
+          do {
+            const answer = answers.shift();
+            setTimeout(() => {
+              if (answer === "cut") this.onclose({ code: 1006, reason: "" });
+              else this.onmessage({ data: JSON.stringify({ ...answer, id }) });
+              if (!answers.length) room.leave();
+            });
+          } while (["cut", nothing].includes(answers[0]));
+        }
+        close() {}
+      }
+      const options = { reconnect: { minMs: 1, maxMs: 5 }, WebSocket: Scripted };
+      const connection = connect("http://127.0.0.1:8001", options);
+      const join = () => {
+        const room = connection.join({ room: "0".repeat(16), key: "work" });
+        room.on("joined", () => console.log("joined"));
+        room.on("error", ({ code }) => console.log(code));
+        return room;
+      };
+      const left = (room) => new Promise((done) => room.on("left", done));
+      let room = join();
+      console.log(await left(room));
+      room = join();
+      console.log(await left(room));
+      connection.close();
+    """
+    assert (await play(node, server, script)).splitlines() == [
+        *("join", "joined"),
+        *("join", "no_such_run", "join", "joined"),
+        *("join", "rooms_full", "lost"),
+        *("join", "joined", "join", "left"),
+    ]
