@@ -1,6 +1,7 @@
 """Rooms whose homes change: nobody stays who has gone, and no room is left without one."""
 
 import asyncio
+import re
 import signal
 
 import pytest
@@ -189,3 +190,54 @@ async def test_a_run_whose_journal_ends_while_nobody_is_the_home_is_there_no_mor
         assert [each["run"] for each in joined["now"]["runs"]] == [run]
         await tells_of(bob)
     one.start()
+
+
+# A Redis that is short of memory.
+
+
+async def test_a_room_whose_entries_redis_has_given_up_is_brought_back(replicas, redis):
+    one, two = replicas(2)
+    async with one.talk() as ada, two.talk() as bob:
+        opened, _ = await opened_by(ada)
+        await ada.say("update", base64=packed(b"one"))
+        await hear_kind(ada, "update")
+        await enter(bob, opened, "work", "Bob")
+        entries = f"{{wsrunner}}:live:entries:{opened['room']}"
+        assert redis.command("DEL", entries) == ":1\r\n"
+        await ada.say("update", base64=packed(b"two"))
+        await asyncio.to_thread(
+            until, lambda: redis.command("EXISTS", entries) == ":1\r\n", "they are there again"
+        )
+        async with two.talk() as cid:
+            await bob.say("leave")
+            await hear_kind(bob, "left")
+            joined = await enter(cid, opened, "work", "Cid")
+            assert joined["updates"] == [packed(b"one"), packed(b"two")]
+
+
+async def test_what_a_full_redis_did_not_take_comes_when_there_is_room(replicas, redis):
+    one, two = replicas(2)
+    async with one.talk() as ada, two.talk() as bob:
+        opened, _ = await opened_by(ada)
+        await enter(bob, opened, "work", "Bob")
+        redis.command("CONFIG", "SET", "maxmemory", "1")
+        await ada.say("update", base64=packed(b"one"))
+        await hear_kind(ada, "update")
+        await asyncio.to_thread(until, lambda: _refused(redis, "xadd"), "it was tried in vain")
+        redis.command("CONFIG", "SET", "maxmemory", "0")
+        await ada.say("update", base64=packed(b"two"))
+        updates = []
+        while updates != [packed(b"one"), packed(b"two")]:
+            event = await bob.hear()
+            if event["type"] == "joined":
+                updates = event["updates"]
+            elif event["type"] == "update":
+                updates.append(event["base64"])
+
+
+def _refused(redis, command):
+    """Return how many commands of a kind Redis has not carried out."""
+    found = re.search(
+        rf"cmdstat_{command}:.*rejected_calls=(\d+)", redis.command("INFO", "commandstats")
+    )
+    return int(found[1])
