@@ -19,16 +19,17 @@ from wsrunner.errors import (
 from wsrunner.gates.replica import unavailable
 from wsrunner.live import exchange as module
 from wsrunner.live import news
-from wsrunner.live.exchange import Exchange
+from wsrunner.live.exchange import WRITE_LETTERS, Exchange
 from wsrunner.live.followed import Followed
 from wsrunner.live.kept import Kept
-from wsrunner.live.letters import Letter, Publication, error_letter, pack_lost
+from wsrunner.live.letters import Letter, Publication, error_letter, pack_lost, unpack_letter
+from wsrunner.live.news import WRITE_BYTES
 from wsrunner.live.show import Record
 from wsrunner.live.store import READ_MAX, Store
 from wsrunner.live.visitors import Visitors
 from wsrunner.runs.events import Output, Refused
 from wsrunner.settings import Settings
-from wsrunner.units import MIB
+from wsrunner.units import KIB, MIB
 
 
 class StubStore:
@@ -40,6 +41,7 @@ class StubStore:
         self.claimed = {}
         self.last = {}
         self.writes = []
+        self.letters = []
         self.wrote = asyncio.Event()
         self.parted = False
 
@@ -51,6 +53,7 @@ class StubStore:
 
     async def write(self, publications, letters, letters_life_s):
         self.writes.append(publications)
+        self.letters.append([unpack_letter(content) for _, content in letters])
         self.wrote.set()
         return [self._answer(each) for each in publications]
 
@@ -123,6 +126,25 @@ async def test_a_run_whose_request_began_another_while_redis_had_lost_it_keeps_i
         assert store.claimed["r"].once == ""
         await settle()
         assert len(store.writes) == 2
+
+
+async def test_letters_that_waited_for_redis_go_out_in_pieces_that_it_takes_in_time():
+    runs, store = {}, StubStore()
+    exchange = an_exchange(store, runs)
+    count = 2 * WRITE_LETTERS + 50
+    for number in range(count):
+        data = bytes(64 * KIB) if number >= 2 * WRITE_LETTERS else b"x"
+        exchange._write("other", Letter("stdin", number=number, data=data))
+    kept = a_kept(runs)
+    await exchange.claim(kept.record)
+    kept.add(1, Output(1, 1, b"x"))
+    exchange.publish(kept)
+    async with exchange:
+        await store.until(lambda: store.last)
+    assert [each.number for letters in store.letters for each in letters] == list(range(count))
+    for letters in store.letters:
+        assert len(letters) <= WRITE_LETTERS
+        assert sum(len(each.data) for each in letters) < WRITE_BYTES + 128 * KIB
 
 
 async def test_a_redis_that_takes_nothing_is_not_asked_again_at_once():
