@@ -10,12 +10,14 @@ from wsrunner.rooms.hall import Hall
 from wsrunner.rooms.room import Deed, Keys, Room
 from wsrunner.rooms.state import State
 from wsrunner.rooms.store import Found
+from wsrunner.rooms.visitors import Visitors
 from wsrunner.rooms.writer import WRITE_BYTES, WRITE_LETTERS, Writer
 from wsrunner.runs.job import Principal
 from wsrunner.settings import Settings
 from wsrunner.units import KIB
 
 ROOM, KEYS, NOBODY = "5e1c0a9d27f4b683", Keys("own", "work", "watch"), Principal("", "")
+SIT = entries.Sit("work", "Bob", watches_only=False, again=False)
 LONG = bytes(64 * KIB)
 
 
@@ -27,6 +29,7 @@ class AwayStore:
         self.beats = 0
         self.beaten = asyncio.Event()
         self.letters = []
+        self.mail = []
         self.wrote = asyncio.Event()
 
     def _ask(self):
@@ -50,7 +53,7 @@ class AwayStore:
     async def read(self, replica, letters_after, entries_after):
         self._ask()
         await asyncio.sleep(0.01)
-        return [], {}
+        return [each for each in self.mail if each[0] > letters_after], {}
 
     async def look(self, replicas):
         self._ask()
@@ -73,6 +76,9 @@ class Ground:
     replica = "me"
     draining = starting = False
 
+    def happened(self, room, entry):
+        """Hear of what a room's home has decided."""
+
 
 async def test_while_redis_is_away_no_letters_pile_up(monkeypatch):
     monkeypatch.setattr(asked, "AGAIN_S", 0.001)
@@ -88,6 +94,16 @@ async def test_while_redis_is_away_no_letters_pile_up(monkeypatch):
         await store.wrote.wait()
         assert len(store.letters) < 10
         joining.cancel()
+
+
+async def test_a_letter_that_makes_no_sense_is_passed_over(monkeypatch):
+    store = AwayStore()
+    store.mail = [("1-0", b"?"), ("2-0", entries.pack(entries.Asks(ROOM, "two", "s", "p", 1, SIT)))]
+    monkeypatch.setattr("wsrunner.rooms.store.RoomStore", lambda url: store)
+    async with asyncio.timeout(PATIENCE_S), Hall(Ground(), "me"):
+        while entries.Unknown(ROOM) not in store.letters:
+            store.wrote.clear()
+            await store.wrote.wait()
 
 
 async def test_what_waited_for_redis_goes_out_in_pieces_that_it_takes_in_time():
@@ -114,6 +130,22 @@ async def test_what_waited_for_redis_goes_out_in_pieces_that_it_takes_in_time():
         assert sum(len(content) for _, content in letters) < WRITE_BYTES + 2 * len(LONG)
         parts = [content for each in publications for _, content in each.entries]
         assert sum(len(content) for content in parts) < WRITE_BYTES + 5 * len(LONG)
+
+
+async def test_who_leaves_a_seat_after_coming_elsewhere_troubles_nobody():
+    room = Room(Deed(ROOM, KEYS, NOBODY), Ground())
+    room.settle()
+    posted = []
+    visitors = Visitors(
+        {ROOM: room}.get, lambda _, letter: posted.append(letter), asyncio.get_running_loop().time
+    )
+    visitors.ask(entries.Asks(ROOM, "two", "first", "bob", 1, SIT))
+    visitors.ask(entries.Asks(ROOM, "three", "second", "bob", 1, SIT))
+    visitors.ask(entries.Asks(ROOM, "two", "first", "bob", 2, entries.Leave()))
+    assert [each.seat for each in room.state.people.values()] == ["second"]
+    assert posted == []
+    visitors.ask(entries.Asks(ROOM, "two", "first", "bob", 1, entries.Hand(up=True)))
+    assert posted == [entries.Unknown(ROOM)]
 
 
 class PatientStore:

@@ -23,6 +23,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self
 
+import msgspec
+
 from wsrunner.errors import GateUnavailableError
 from wsrunner.gates.asked import for_ever
 from wsrunner.live.letters import error_of
@@ -208,7 +210,14 @@ class Link:
                     self._moves.take_in(room, items)
 
     def _hear_all(self, letters: Iterable[tuple[str, bytes]]) -> None:
-        read = [(id_, unpack_letter(content)) for id_, content in letters]
+        read: list[tuple[str, Letter]] = []
+        for id_, content in letters:
+            try:
+                read.append((id_, unpack_letter(content)))
+            except msgspec.MsgspecError as exc:
+                # Of another version, maybe: not to be read for ever, with all behind it.
+                log.warning("a letter about rooms makes no sense: %s", exc)
+                self._letters_after = id_
         # Of some of them it is known already that they are out of date: a home may stand still.
         leaving = {
             letter.seat

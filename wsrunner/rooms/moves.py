@@ -140,7 +140,7 @@ class Moves:
             GateUnavailableError: Redis does not answer.
         """
         async with self._moving:
-            if room.home is None:
+            if self._rooms.get(room.id) is room and room.home is None:
                 await self._follow_anew(room)
 
     async def _follow_anew(self, room: Room) -> None:

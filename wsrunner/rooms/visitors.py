@@ -65,8 +65,10 @@ class Visitors:
         try:
             room.home.carry_out(letter.replica, letter.seat, letter.person, order)
         except NoSuchRoomError:
-            # It was taken for gone: its client is not to hear of that.
-            self._post(letter.replica, entries.Unknown(letter.room))
+            # It was taken for gone: its client is not to hear of that, but to sit there again; not
+            # where it leaves.
+            if not isinstance(order, entries.Leave):
+                self._post(letter.replica, entries.Unknown(letter.room))
         except WsrunnerError as exc:
             self._post(letter.replica, _refusal(letter, exc))
             if is_new:
