@@ -82,7 +82,8 @@ class Pen:
         last = batch[-1][0] if batch else self.room.position
         is_all = len(batch) == len(self._waiting)
         first = self._first if last >= self._first else 0
-        return Publication(self.room.id, first, self._is_over and is_all, batch)
+        after = batch[0][0] - 1 if batch else last
+        return Publication(self.room.id, first, after, self._is_over and is_all, batch)
 
     def written(self, publication: Publication) -> None:
         """Hear that it has come."""

@@ -4,21 +4,25 @@
 -- ARGV[1]  the home's replica    ARGV[2]  life of the keys, ms
 -- ARGV[3]  id before which entries are needed no more; '' for all are
 -- ARGV[4]  '1' if the room is over, else '0'    ARGV[5]  how long its end can be read then, ms
--- ARGV[6…] id and content of each entry
+-- ARGV[6]  number of the entry before these
+-- ARGV[7…] number and content of each entry
 --
--- Returns 'there'; 'absent' if there is no record, or no entries; 'lost' if another replica is its
--- home. An error where Redis takes nothing, being full maybe: what is missing has to come again.
-local home = redis.call('HGET', KEYS[1], 'home')
+-- Returns 'there'; 'absent' if there is no record, or not all entries before these; 'lost' if another
+-- replica is its home. An error where Redis takes nothing, being full maybe.
+local home, last = unpack(redis.call('HMGET', KEYS[1], 'home', 'last'))
 if not home then return 'absent' end
 if home ~= ARGV[1] then return 'lost' end
--- Given up by a Redis that is short of memory: what comes now says not all that the room is.
-if redis.call('EXISTS', KEYS[2]) == 0 then return 'absent' end
-for at = 6, #ARGV, 2 do
-  local added = redis.pcall('XADD', KEYS[2], ARGV[at], 'e', ARGV[at + 1])
-  -- One that is there already, after a reply that got lost, is refused for its id.
-  if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller', 1, true) then
+-- Given up by a Redis that is short of memory, or lost by one that died: what comes now does not say
+-- all that the room is. Of one that is over nobody asks what it was.
+local has_all = redis.call('EXISTS', KEYS[2]) == 1 and tonumber(last) >= tonumber(ARGV[6])
+if not has_all and ARGV[4] == '0' then return 'absent' end
+for at = 7, #ARGV, 2 do
+  local added = redis.pcall('XADD', KEYS[2], ARGV[at] .. '-0', 'e', ARGV[at + 1])
+  if type(added) ~= 'table' then
+    redis.call('HSET', KEYS[1], 'last', ARGV[at])
+  elseif not string.find(added.err, 'equal or smaller', 1, true) then
     return added
-  end
+  end -- else it is there already, after a reply that got lost
 end
 if ARGV[3] ~= '' then redis.call('XTRIM', KEYS[2], 'MINID', ARGV[3]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

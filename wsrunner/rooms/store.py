@@ -4,7 +4,8 @@ Owns the keys and the commands. No tasks.
 
 ::
 
-    {prefix}:live:room:ID          hash    the room's `Deed`, and the replica that is its home
+    {prefix}:live:room:ID          hash    the room's `Deed`, the replica that is its home, and the
+                                           number of its last entry
     {prefix}:live:entries:ID       stream  what happened in it, from one that says all it was
     {prefix}:live:room_letters:ID  stream  to that replica
     {prefix}:live:replica:ID       string  there while that replica lives; `live.store` writes it,
@@ -54,12 +55,14 @@ class Publication(NamedTuple):
     Attributes:
         room_id: Which.
         first: Number of the entry before which none is needed; 0 for all are.
+        after: Number of the one before these.
         over: Whether the room is.
         entries: (number, content) of each.
     """
 
     room_id: str
     first: int
+    after: int
     over: bool
     entries: Sequence[tuple[int, bytes]]
 
@@ -82,7 +85,7 @@ class RoomStore(Asked):
 
     async def claim(self, deed: Deed, home: str, number: int, whole: bytes, life_s: float) -> str:
         """Make a room known, unless another one is its home; return the replica that is."""
-        given = [home, milliseconds(life_s), f"{number}-0", whole]
+        given = [home, milliseconds(life_s), number, whole]
         fields = ["own", deed.keys.own, "work", deed.keys.work, "watch", deed.keys.watch]
         fields += ["address", deed.address]
         async with self._asked():
@@ -142,14 +145,14 @@ class RoomStore(Asked):
 
     @staticmethod
     def _publishing(new: Publication, home: str, life_s: float) -> list[Any]:
-        parts = ((f"{number}-0", content) for number, content in new.entries)
         return [
             home,
             milliseconds(life_s),
             f"{new.first}-0" if new.first else "",
             "1" if new.over else "0",
             milliseconds(END_S),
-            *(each for part in parts for each in part),
+            new.after,
+            *(part for entry in new.entries for part in entry),
         ]
 
     async def read(
