@@ -16,6 +16,7 @@ from tests.talk import Talk
 from wsrunner import tenants
 from wsrunner.client import Client, RunRefusedError
 from wsrunner.engines import dialogue
+from wsrunner.engines.dialogue.dialogue import TEXT_MAX_BYTES, piece
 from wsrunner.errors import NotAllowedError
 from wsrunner.runs.job import Allowance, Principal
 from wsrunner.runs.workspaces import Workspaces, owner_of
@@ -114,6 +115,22 @@ async def test_large_and_binary_input_comes_whole_and_what_is_not_read_is_gone(t
     await there.say("stdin", data="print(2)\n" * 60_000)
     assert (await there.finish()).stdout == "x\n"
     assert (await run(there, "print(repr(input()))", stdin="mine\n")).stdout == "'mine'\n"
+
+
+async def test_stdin_comes_whole_whatever_its_bytes_and_its_size(there):
+    code = "import sys; print(ascii(sys.stdin.buffer.read().decode()))"
+    for text in ("\u00fc\n", " x \\n\t", "\n\n", "a\0b", "\0", "-n", "%s\x01\x7f"):
+        outcome = await run(there, code, stdin=text)
+        assert outcome.stdout == ascii(text) + "\n", outcome
+    count = "import sys; print(len(sys.stdin.buffer.read()))"
+    for size in (1, TEXT_MAX_BYTES - 1, TEXT_MAX_BYTES, TEXT_MAX_BYTES + 1):
+        assert (await run(there, count, stdin="x" * size)).stdout == f"{size}\n"
+
+
+def test_only_what_a_shell_can_hold_is_a_text_for_it():
+    sent = [piece(data) for data in (b"", b"x", b"\xff\n", b"a\0b", b"x" * (TEXT_MAX_BYTES + 1))]
+    heads = [each.split(b"\n", 1)[0] for each in sent]
+    assert heads == [b"0", b"t1", b"t2", b"3", b"%d" % (TEXT_MAX_BYTES + 1)]
 
 
 async def test_limits_hold_for_each_run_and_the_workspace_goes_on(there):

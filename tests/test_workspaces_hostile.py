@@ -249,6 +249,35 @@ while True:
         assert (after.stdout, after.stderr, said(after)) == ("well\n", "", "kept")
 
 
+async def test_what_is_written_into_the_bootstraps_notes_does_not_reach_the_next_run(there):
+    code = (
+        BOOTSTRAP
+        + """
+written, text = set(), b'child 1 run\\n' + b'x' * 100_000
+for pid in parents():
+    for fd in range(3, 20):
+        try:
+            note = os.open(f'/proc/{pid}/fd/{fd}', os.O_RDWR)
+            if os.fstat(note).st_nlink == 0:
+                written.add(os.pwrite(note, text, 1000) and os.fstat(note).st_ino)
+                os.fchmod(note, 0)
+        except OSError:
+            pass
+print(len(written))
+"""
+    )
+    for _ in range(2):
+        outcome = await run(there, code)
+        assert (outcome.stdout, outcome.stderr, outcome.code) == ("2\n", "", 0)
+    size = BOOTSTRAP + "print({os.stat(f'/proc/{pid}/fd/8').st_size < 99 for pid in parents()})"
+    outcome = await run(there, size)
+    assert (outcome.stdout, outcome.stderr, said(outcome)) == ("{True}\n", "", "kept")
+    await there.say("run", language="python", code="print('up'); input()", workspace="w")
+    await there.hear_output("up")
+    await there.say("signal", signal="SIGTERM")
+    assert (await there.finish()).signal == "SIGTERM"
+
+
 async def test_what_runs_leave_in_place_of_files_is_told_and_hurts_nobody_else(there):
     code = "import os; os.remove('main.py'); os.makedirs('main.py/x'); os.makedirs('/tmp/.child')"
     await run(there, code)

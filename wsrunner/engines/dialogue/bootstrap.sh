@@ -3,7 +3,8 @@
 # Run by bash where the image has it (all glot images do), else by sh, as `… -c BOOTSTRAP wsrunner MODE`
 # with MODE `pipes`, `tty` or `space` (pipes in a workspace, whose first process is `space.sh`); needs head, mkdir, rm and sleep besides. In bash a stage gets a process
 # group of its own by job control; elsewhere setsid does it, where there is one. A further word is
-# shell that starts a program ahead of its request (see `ahead`), which takes bash, pipes and mkfifo.
+# shell that starts a program ahead of its request (see `ahead`), which takes bash, pipes and mkfifo; empty
+# for none. The last word is `peek.sh`, which is read only where somebody wants to know what it finds.
 #
 # Request on stdin:  MARK BYTES\n, padded to 45 bytes, then BYTES bytes of shell that call limits, put,
 #                    notice, drop or give, terminal, stage and files; what follows on stdin belongs to `put`,
@@ -28,14 +29,15 @@
 #   └─ keeper    reads the request, starts the stages, waits for them, reports; traps no signal: bash
 #      │         forgets the status of a child that ends in the instant in which a trap interrupts
 #      │         wait (waitchld in its jobs.c, still in 5.3)
-#      ├─ watchdog
+#      ├─ watchdog; a workspace has its own
 #      └─ the program of a stage
 #
 # When the keeper has gone, the first process ends and the container with it.
 
-mode=$1 ahead=${2-} mark='' child='' waiting='' news='' v1='' v2='' notes=/tmp space=''
-# In a workspace an earlier run may have left anything in /tmp; /dev/shm is empty.
-[ "$mode" = space ] && mode=pipes space=1 notes=/dev/shm
+mode=$1 ahead=$2 peek=$3 mark='' child='' waiting='' news='' v1='' v2='' notes=/tmp space=''
+programs=$notes/.child signals=$notes/.waiting
+# In a workspace an earlier run may have left anything in /tmp: its first process hands two files over.
+[ "$mode" = space ] && mode=pipes space=1 programs=/proc/self/fd/4 signals=/proc/self/fd/7
 
 note() { # note SIGNAL: it waits for the program; all that a trap does
   case " $waiting " in
@@ -60,7 +62,8 @@ trap 'news=$$' URG
 # themselves have to say ("Killed", "Terminated") is not the program's output.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
 # Files without a name: 9 to 8 says which program runs, 7 to 4 that a signal waits for one.
-exec 9>$notes/.child 8<$notes/.child 7>$notes/.waiting 4<$notes/.waiting
+exec 9>$programs 8<$programs 7>$signals 4<$signals
+[ -z "$space" ] || programs=/proc/self/fd/9
 
 # The first process.
 
@@ -149,7 +152,7 @@ clock() { # sets now (microseconds since some time), tick (how far it may be beh
 
 limits() { # limits CPU_S WALL_S: those of each process, and of all stages together
   cpu_s=$1 wall_s=$2
-  [ -z "$BASH_VERSION" ] || echo "$wall_s" >&8
+  [ -n "$guarded" ] || [ -z "$BASH_VERSION" ] || echo "$wall_s" >&8
 }
 
 terminal() { # terminal COLUMNS ROWS: the terminal as the program is to find it
@@ -337,9 +340,9 @@ stage() { # stage NAME FUNCTION: run and report it; false if it failed
 }
 
 keep() {
-  exec 7<$notes/.child
-  rm $notes/.child $notes/.waiting
-  cpu_before='' peak_before='' kills_before=0 first=run merge='' last='' guarded='' job_control='' reset='' shell=sh
+  exec 7<$programs
+  [ -n "$space" ] || rm $programs $signals
+  cpu_before='' peak_before='' kills_before=0 first=run merge='' last='' job_control='' reset='' shell=sh
   started='' given='' # a program that was started ahead, and whether the request takes it
   [ -n "$BASH_VERSION" ] && shell=bash
   # A workspace's earlier runs are not this one's.
@@ -353,12 +356,14 @@ keep() {
     [ "$mode" = pipes ] && command -v setsid && reset=setsid
     env --default-signal=INT,QUIT true && reset="$reset env --default-signal=INT,QUIT"
   fi
+  # A workspace's first process guards its runs.
+  guarded=$space
   if [ -n "$BASH_VERSION" ]; then
     # Only while SIGCHLD is being handled does bash know how the job ended. A command
     # substitution would fork, which took 1.5 ms between the program's end and its report.
     trap 'jobs -l >&9' CHLD
     # Other shells could not parse this.
-    eval 'exec 8> >(watch 3<&- 4<&- 5>&- 6>&- 7<&- 9>&-)'
+    [ -n "$guarded" ] || eval 'exec 8> >(watch 3<&- 4<&- 5>&- 6>&- 7<&- 9>&-)'
   fi
   [ "$mode" = tty ] && stty raw -echo <&3 && printf '\036R' >&5
   if [ -n "$ahead" ]; then
@@ -399,7 +404,7 @@ while kill -0 "$keeper"; do
   news=''
   hand_over
   if [ -n "$mark" ] && [ -z "$peeks" ]; then
-    [ -n "$BASH_VERSION" ] && can_peek && peeks=1
+    [ -n "$BASH_VERSION" ] && eval "$peek" && can_peek && peeks=1
     [ -n "$peeks" ] || mark=''
   fi
 done

@@ -10,15 +10,25 @@ from importlib import resources
 
 from wsrunner.engines.base import Ahead, BadReportError, Frame, Item, Plan, Ready, Report
 from wsrunner.engines.dialogue import bootstrap
+from wsrunner.units import KIB
 
 _LAUNCH = 'for s in bash sh; do command -v "$s" >/dev/null 2>&1 && exec "$s" -c "$@"; done'
-_BOOTSTRAP = "".join(
-    resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    for name in ("peek.sh", "bootstrap.sh")
-)
+
+
+def _script(name: str) -> str:
+    """Return a script without its lines of comment, as shells read it again and again."""
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
+_BOOTSTRAP = _script("bootstrap.sh")
+_PEEK = _script("peek.sh")
 READY = b"\x1eR"
 """What comes from a container that can take its request only now."""
-_SPACE = resources.files(__package__).joinpath("space.sh").read_text(encoding="utf-8")
+_SPACE = _script("space.sh")
+TEXT_MAX_BYTES = 8 * KIB
+"""What a workspace's shell copies itself at most; beyond, a process is the faster way."""
 END_ALL = "SIGURG"
 """What ends a workspace's run with all its processes."""
 _STAND_INS = {"SIGKILL": "SIGPWR", "SIGINT": "SIGVTALRM", "SIGQUIT": "SIGPROF"}
@@ -34,7 +44,7 @@ def first_process(*, tty: bool, ahead: Ahead | None = None) -> list[str]:
             `READY`, as it is with a terminal.
     """
     words = ["sh", "-c", _LAUNCH, "wsrunner", _BOOTSTRAP, "wsrunner", "tty" if tty else "pipes"]
-    return words if ahead is None else [*words, bootstrap.start_ahead(ahead)]
+    return [*words, "" if ahead is None else bootstrap.start_ahead(ahead), _PEEK]
 
 
 def space_process(uid: int, lasts_s: float | None) -> list[str]:
@@ -46,12 +56,13 @@ def space_process(uid: int, lasts_s: float | None) -> list[str]:
     """
     words = ["sh", "-c", 'exec bash -c "$@"', "wsrunner"]
     lasts = [] if lasts_s is None else [f"{lasts_s:.3f}"]
-    return [*words, _SPACE, "wsrunner", str(uid), _BOOTSTRAP, *lasts]
+    return [*words, _SPACE, "wsrunner", str(uid), _BOOTSTRAP, _PEEK, *lasts]
 
 
 def piece(data: bytes) -> bytes:
     """Return bytes for a run's stdin as they go to a workspace; none for its end."""
-    return b"%d\n%s" % (len(data), data)
+    is_text = 0 < len(data) <= TEXT_MAX_BYTES and b"\0" not in data
+    return b"%s%d\n%s" % (b"t" * is_text, len(data), data)
 
 
 def stand_in(signal: str) -> str:

@@ -1,5 +1,5 @@
-# Whether the program wants input: what the first process does for that, in bash. These functions come
-# before bootstrap.sh, and use what it has: mode, mark, stage, keeper, cgroup, v1, v2, field, look.
+# Whether the program wants input: what the first process does for that, in bash. bootstrap.sh reads
+# these functions where that is asked, and they use what it has: mode, mark, stage, keeper, cgroup, v1, v2, field, look.
 #
 # It is the first process's to see, as the kernel lets a process look at those below it alone (Yama's
 # ptrace_scope). Told is what is so at two looks in a row.

@@ -1,7 +1,7 @@
 # The first process of a workspace's container: has run after run carried out, and ends all of each.
 #
-# Run by bash as `… -c SPACE wsrunner UID BOOTSTRAP [LASTS_S]`, as root with no more than CAP_CHOWN,
-# CAP_KILL, CAP_SETUID and CAP_SETGID; needs setpriv, chown, head, sleep, find and ipcrm besides. Runs go as
+# Run by bash as `… -c SPACE wsrunner UID BOOTSTRAP PEEK [LASTS_S]`, as root with no more than CAP_CHOWN,
+# CAP_KILL, CAP_SETUID and CAP_SETGID; needs setpriv, chown, rm, head, find and ipcrm besides. Runs go as
 # UID, so that no program can signal, trace or read this process and its helpers. Between two runs
 # UID has no process but those of the next run's bootstrap, which waits for its request.
 #
@@ -11,7 +11,8 @@
 #                        of a stage `up` (below) when signals can be taken
 #   WALL_S\n             how long the run may take at most; its beginning. Before it come as many empty
 #                        lines as the server likes
-#   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that
+#   BYTES\n and bytes    over and over: for the bootstrap's stdin, its request first; 0 ends that.
+#                        With a `t` before BYTES where they are few and without a NUL
 #
 # and goes out, when nothing of the run is there any more, a report of a stage `over`: TOKEN on stdout,
 # and on stderr
@@ -29,14 +30,29 @@
 #   │  └─ watchdog, for when the server has died
 #   └─ UID's: the bootstrap, see there, and what the program starts
 
-uid=$1 bootstrap=$2 token='' run='' news='' kills=-
-patience=(${3:+-t "$3"}) pause=(${3:+-t 20})
+uid=$1 bootstrap=$2 peek=$3 token='' run='' news='' kills=-
+patience=(${4:+-t "$4"}) left=(${4:+-t 20})
+
+# Each process here would first read the files of its language. The programs' is what the image says.
+language='export -n LC_ALL'
+[ -z "${LC_ALL+x}" ] || printf -v language 'LC_ALL=%q' "$LC_ALL"
+export LC_ALL=C
 
 # 3: what the server says; 5 and 6: stdout and stderr of runs.
 exec 3<&0 5>&1 6>&2 </dev/null >/dev/null 2>&1
+# Open for both, these pipes never come to an end. 7: nothing comes; 8: a bootstrap says its number.
+exec 7<> <(:) 8<> <(:)
+# A bootstrap's notes: two files without a name, which each bootstrap first makes empty. To be rid of
+# names of its own took it a process. They are root's, so that no program can change their mode.
+( umask 0; : >/dev/shm/.programs >/dev/shm/.signals )
+exec 10<>/dev/shm/.programs 11<>/dev/shm/.signals
 
 as_user() { # as_user WORD...: becomes that command, as the user, who gains nothing by being started here
   exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@"
+}
+
+pause() { # pause SECONDS, without a process
+  read -r -t "$1" _ <&7
 }
 
 feed() {
@@ -44,16 +60,27 @@ feed() {
   while [ -z "$wall_s" ]; do
     read -r "${patience[@]}" wall_s <&3 || exit
   done
-  { sleep "$wall_s" && kill -s KILL -- -1; } >/dev/null 3<&- &
-  while read -r size <&3; do
-    if [ "$size" = 0 ]; then
-      exec >/dev/null
-    else
-      head -c "$size" <&3 || exit
-    fi
-  done
+  pass_on || exit
+  # Once the request is on its way.
+  watch >/dev/null 3<&- &
+  while pass_on; do :; done
   # The server is gone.
   kill -s KILL -- -1
+}
+
+pass_on() { # passes a piece on; false when no more comes
+  read -r size <&3 || return
+  case $size in
+  0) exec >/dev/null ;;
+  t*) IFS= read -r -N "${size#t}" text <&3 && printf %s "$text" || exit ;;
+  *) head -c "$size" <&3 || exit ;;
+  esac
+}
+
+watch() {
+  pause "$wall_s"
+  # Its time is over; nothing else ends everything.
+  [ $? -gt 128 ] && kill -s KILL -- -1
 }
 
 start() { # becomes the bootstrap
@@ -61,9 +88,10 @@ start() { # becomes the bootstrap
   chown "$uid" /proc/self/fd/0
   # It gets stdout and stderr as open files of its own: O_NONBLOCK is the file's, not the process's.
   # An earlier run may have changed the pipes' mode, as their owner; so can this.
-  as_user bash -c "reopen() { exec >/proc/self/fd/1 2>/proc/self/fd/2; }
+  as_user bash -c "$language
+reopen() { exec >/proc/self/fd/1 2>/proc/self/fd/2; }
 reopen || { chmod 600 /proc/self/fd/1 /proc/self/fd/2; reopen; }
-$bootstrap" wsrunner space
+$bootstrap" wsrunner space '' "$peek"
 }
 
 report() { # report STAGE
@@ -97,7 +125,7 @@ end_all() { # the same, and waits until they are gone
   tries=0
   while end; do
     tries=$((tries + 1))
-    [ $tries -lt 50 ] || sleep 0.02
+    [ $tries -lt 50 ] || pause 0.002
   done
 }
 
@@ -128,19 +156,18 @@ count_oom_kills() { # sets kills
   kills=-
 }
 
-chown "$uid" /proc/self/fd/5 /proc/self/fd/6 && command -v setpriv find ipcrm || exit
+rm /dev/shm/.programs /dev/shm/.signals && chown "$uid" /proc/self/fd/5 /proc/self/fd/6 &&
+  command -v setpriv find ipcrm || exit
 # With job control, so that what is started here does not ignore SIGINT.
 set -m
 for name in TERM HUP USR1 USR2 VTALRM PROF PWR; do trap "pass $name" "$name"; done
 trap end URG
-# A pipe on which a bootstrap says its number; open here for both, so that it never comes to an end.
-exec 8<> <(:)
 printf '\036R' >&5
 
-while read -r "${pause[@]}" token <&3; do
-  exec 4< <(feed 5>&- 6>&- 8>&-)
+while read -r "${left[@]}" token <&3; do
+  exec 4< <(feed 5>&- 6>&- 8>&- 10<&- 11<&-)
   # As a job: what is started otherwise ignores the signals of terminals.
-  start <&4 >&5 2>&6 9>&8 3<&- 4<&- 5>&- 6>&- 8>&- &
+  start <&4 >&5 2>&6 9>&8 4<&10 7<&11 3<&- 5>&- 6>&- 8>&- 10<&- 11<&- &
   run=$!
   exec 4<&-
   wait_up
@@ -156,7 +183,7 @@ while read -r "${pause[@]}" token <&3; do
   clean_up
   count_oom_kills
   report over
-  while LC_ALL=C IFS= read -r "${pause[@]}" line <&3; do
+  while IFS= read -r "${left[@]}" line <&3; do
     [ "$line" = "$token" ] && continue 2
   done
   exit

@@ -21,8 +21,9 @@ LABEL_LASTS_S = "wsrunner.lasts_s"
 """On a workspace that any server may go on with."""
 SPACE_CAPABILITIES = ("CHOWN", "KILL", "SETGID", "SETUID")
 """What a workspace's first process has beyond its programs; see ``dialogue/space.sh``."""
-SPACE_PIDS = 6
-"""Its own processes beside the bootstrap: itself, the feeder with a `head`, the watchdog of two."""
+SPACE_PIDS = 4
+"""Its own processes beside the bootstrap: itself, the feeder with a `head`, the watchdog. The
+bootstrap has none of its own here, which is one less than in a run's container; one is to spare."""
 WORK_DIR = "/home/glot"
 TMP_BYTES = 64 * 2**20
 NOFILE_MAX = 1024

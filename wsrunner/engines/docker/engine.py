@@ -343,11 +343,11 @@ class DockerEngine:
         if entry.id in self._live:
             return False
         labels = entry["Labels"]
-        if LABEL_LASTS_S in labels and entry["State"] == "running":
-            # It ends by itself, and may be another server's by now.
-            return False
         # Not since when it was created: by a clock that is set meanwhile, all would be old.
         age_s = now_s - self._seen_s[entry.id]
+        if LABEL_LASTS_S in labels and entry["State"] == "running":
+            # It ends by itself, and may be another server's by now.
+            return age_s > _life_s(labels)
         old: bool = age_s > SWEEP_AGE_S
         if labels.get(LABEL_INSTANCE) == self.config.instance:
             return old or bool(labels.get(LABEL_BOOT) != self.config.boot)

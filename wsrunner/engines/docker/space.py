@@ -79,7 +79,7 @@ class DockerSpace(DockerContainerSession):
                 if not frames or not READY.startswith(printed):
                     raise SpaceUnfitError(
                         "the image can't have workspaces: that takes bash, setpriv, chown, find, "
-                        "ipcrm, head and sleep",
+                        "ipcrm, head and rm",
                         path="$.workspace",
                     )
         self.renew()
