@@ -155,7 +155,8 @@ class RoomStorm:
             missing = {p.name: sorted(wanted - p.has - p.mine)[:9] for p in people}
             late, there = await self._newcomer_s(owner)
             raise AssertionError(
-                f"missing: {missing}; of who comes: {sorted(wanted - late)[:9]}; there: {there}"
+                f"missing: {missing}; of who comes: {sorted(wanted - late)[:9]}; there: {there}; "
+                f"the owner's: {owner!r} {owner.failure!r}"
             ) from None
         self.seen["members"] += len(wanted)
 

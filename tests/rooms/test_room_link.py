@@ -1,6 +1,7 @@
 """What one replica writes of rooms, before what stands for a Redis."""
 
 import asyncio
+import json
 
 from tests.talk import PATIENCE_S
 from wsrunner.gates import asked
@@ -8,11 +9,12 @@ from wsrunner.gates.replica import unavailable
 from wsrunner.rooms import entries
 from wsrunner.rooms.hall import Hall
 from wsrunner.rooms.room import Deed, Keys, Room
-from wsrunner.rooms.state import State
+from wsrunner.rooms.state import State, text
 from wsrunner.rooms.store import Found
 from wsrunner.rooms.visitors import Visitors
 from wsrunner.rooms.writer import WRITE_BYTES, WRITE_LETTERS, Writer
 from wsrunner.runs.job import Principal
+from wsrunner.serving.occupant import Occupant
 from wsrunner.settings import Settings
 from wsrunner.units import KIB
 
@@ -76,8 +78,15 @@ class Ground:
     replica = "me"
     draining = starting = False
 
+    def __init__(self):
+        self.orders = []
+
     def happened(self, room, entry):
         """Hear of what a room's home has decided."""
+
+    def ordered(self, room, seat, order):
+        """Hear what is asked of a home elsewhere."""
+        self.orders.append(order)
 
 
 async def test_while_redis_is_away_no_letters_pile_up(monkeypatch):
@@ -146,6 +155,62 @@ async def test_who_leaves_a_seat_after_coming_elsewhere_troubles_nobody():
     assert posted == []
     visitors.ask(entries.Asks(ROOM, "two", "first", "bob", 1, entries.Hand(up=True)))
     assert posted == [entries.Unknown(ROOM)]
+
+
+async def test_a_change_that_has_the_number_of_one_that_was_none_is_told_as_it_is():
+    room = Room(Deed(ROOM, KEYS, NOBODY), Ground())
+    outlet = PatientOutlet()
+    occupant = Occupant(outlet, "r", on_over=lambda _: None)
+    occupant.seat = room.sit("work", "Bob", "b" * 16)
+    room.hear(entries.Came(entries.Sitting(occupant.seat.person, occupant.seat.id, "me")))
+    task = asyncio.create_task(occupant._tell(None))
+    empty = State().whole("home")
+    for data in (b"lost", b"there"):
+        room.replay([empty])
+        room.hear(entries.Came(entries.Sitting(occupant.seat.person, occupant.seat.id, "me")))
+        await outlet.hears("joined")
+        room.hear(entries.Added("ada", data))
+        told = await outlet.hears("update")
+        assert (told["seq"], told["base64"]) == (1, text(data))
+    task.cancel()
+
+
+class PatientOutlet:
+    """A client that reads what it is told."""
+
+    def __init__(self):
+        self._told = asyncio.Queue()
+
+    async def send(self, message, *, text):
+        self._told.put_nowait(json.loads(message))
+
+    async def hears(self, kind):
+        """Return the next message of a kind."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (told := await self._told.get())["type"] != kind:
+                pass
+        return told
+
+
+async def test_who_sat_elsewhere_before_is_not_sent_away_by_what_a_redis_has_from_then():
+    ground = Ground()
+    room = Room(Deed(ROOM, KEYS, NOBODY), ground)
+    seat = room.sit("work", "Bob", "b" * 16)
+    sitting = entries.Sitting(seat.person, seat.id, "me")
+    room.position = 7
+    room.hear(entries.Came(sitting))
+    before = State()
+    before.apply(entries.Came(entries.Sitting(seat.person, "another", "two")))
+    room.position = 5
+    room.replay([before.whole("home")])
+    assert not seat.is_over
+    room.sit_anew()
+    assert not seat.sits.is_set()
+    assert ground.orders[-1] == entries.Sit("work", "Bob", watches_only=False, again=True)
+    room.position = 8
+    room.hear(entries.Came(entries.Sitting(seat.person, "a third", "three")))
+    assert seat.is_over
+    assert [event.reason for event in await seat.next()] == ["elsewhere"]
 
 
 class PatientStore:

@@ -130,8 +130,8 @@ class Moves:
         happened = [unpack_entry(content) for _, content in items]
         if not happened or isinstance(happened[-1], entries.Closed):
             raise NoSuchRoomError(f"room {room.id!r} is over", path="$.room")
-        room.replay(happened)
         room.position = items[-1][0]
+        room.replay(happened)
 
     async def follow_anew(self, room: Room) -> None:
         """Find a room again, wherever its home is by now; if it is nowhere, the next beat looks.

@@ -332,11 +332,14 @@ class Room:
                 seat.person = sitting.person
                 seat.sits.set()
                 seat.has_sat = True
+                seat.known_at = self.position
                 if changed:
                     seat.look()
                 seat.tell_change()
             elif not seat.has_sat:
                 pass  # it has yet to come
+            elif self.position < seat.known_at:
+                pass  # this was before: a Redis that died has lost what came since
             elif sitting is not None:
                 del self.seats[seat.id]
                 seat.end("elsewhere")

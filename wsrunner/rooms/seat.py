@@ -58,6 +58,7 @@ class Seat:
         sits: Set while the room's home knows of it, or once it was refused.
         refusal: Why it was.
         has_sat: Whether the room has known of it before.
+        known_at: `Room.position` when the room knew of it last.
         begun: The runs that this person has started here and that go on: their room may have to
             hear of them again, at another home.
         listeners: Called when the role, or the seat itself, is another's or over.
@@ -72,6 +73,7 @@ class Seat:
         self.sits = asyncio.Event()
         self.refusal: WsrunnerError | None = None
         self.has_sat = False
+        self.known_at = 0
         self.begun: dict[str, entries.Begin] = {}
         self.listeners: set[Callable[[], None]] = set()
         self._complaints: list[WsrunnerError] = []

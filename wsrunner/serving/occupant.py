@@ -140,9 +140,9 @@ class Occupant:
             return protocol.encode(named)
 
         if isinstance(event, words.Updated):
-            # The same for all who call the room alike, but for who has sent it.
-            key = event.seq, event.base64 is UNSET, self.id
-            message = self.seat.room.once_made(key, make)
+            # The same for all who call the room alike, but for who has sent it. A number alone says
+            # not which change it is: what a home told that was none any more had others.
+            message = self.seat.room.once_made((event, self.id), make)
         else:
             message = make()
         await self._outlet.send(message, text=True)
