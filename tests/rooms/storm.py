@@ -1,10 +1,10 @@
 """A room whose people write while their connections are cut and its servers killed or stopped.
 
 ``python -m tests.rooms.storm 600`` starts three servers on one Redis and goes on for so many
-seconds. The document is a set: an update has some members, one a line. Each writer keeps its own
-and, as clients are told to, sends again what is missing wherever the document comes anew. At the
-end all, and somebody who comes then, must have the same members: all that anybody has written; and
-nobody may be in the room who is not there.
+seconds; with ``--redis`` that one dies now and then, too. The document is a set: an update has some
+members, one a line. Each writer keeps its own and, as clients are told to, sends again what is
+missing wherever the document comes anew. At the end all, and somebody who comes then, must have the
+same members: all that anybody has written; and nobody may be in the room who is not there.
 """
 
 import argparse
@@ -213,7 +213,29 @@ async def trouble(servers, chance, storm, length_s):
         await asyncio.to_thread(server.start)
 
 
-async def _main(length_s, seed, writers):
+async def redis_trouble(redis, chance, storm, length_s):
+    """Restart Redis, let it die with what it had yet to save, or let it stand still for a while."""
+    await storm.all_there.wait()
+    until_s = time.monotonic() + length_s
+    while time.monotonic() < until_s:
+        await asyncio.sleep(chance.expovariate(1 / TROUBLE_EVERY_S))
+        kind = chance.choice(("restarted", "died", "stood still"))
+        storm.seen[f"redis {kind}"] += 1
+        if kind == "restarted":
+            await asyncio.to_thread(redis.restart, keep_data=True)
+        elif kind == "died":
+            redis.command("SAVE")
+            await asyncio.sleep(chance.uniform(0, 1))
+            redis.stop(signal.SIGKILL)
+            await asyncio.sleep(chance.uniform(0, 1))
+            await asyncio.to_thread(redis.start)
+        else:
+            redis.freeze()
+            await asyncio.sleep(chance.uniform(0, SHORT_LEASE_S))
+            redis.thaw()
+
+
+async def _main(length_s, seed, writers, *, redis_too):
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         redis = stack.enter_context(RedisServer(shutil.which("redis-server"), Path(folder)))
         servers = []
@@ -232,6 +254,9 @@ async def _main(length_s, seed, writers):
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(trouble(servers, random.Random(seed), storm, length_s))
+                if redis_too:
+                    chance = random.Random(seed + 1)
+                    group.create_task(redis_trouble(redis, chance, storm, length_s))
                 group.create_task(storm.go(writers, length_s))
         finally:
             print(f"seed {seed}: {dict(storm.seen)}")  # noqa: T201
@@ -246,5 +271,6 @@ if __name__ == "__main__":
     parser.add_argument("seconds", type=float, nargs="?", default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--writers", type=int, default=5)
+    parser.add_argument("--redis", action="store_true", help="trouble for Redis, too")
     given = parser.parse_args()
-    asyncio.run(_main(given.seconds, given.seed, given.writers))
+    asyncio.run(_main(given.seconds, given.seed, given.writers, redis_too=given.redis))
