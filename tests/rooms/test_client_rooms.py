@@ -1,6 +1,7 @@
 """The Python client in rooms, over real sockets."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -15,7 +16,10 @@ from wsrunner.client import (
     RunRefusedError,
     Typed,
     Update,
+    board,
 )
+from wsrunner.client.board import Board
+from wsrunner.client.rooms import Room, joining
 
 HELLO = "print('hello', input('name? '))"
 
@@ -193,3 +197,65 @@ async def test_a_client_that_is_closed_ends_its_rooms(server):
         await until(room, a(Document))
     with pytest.raises(ConnectionLostError):
         await until(room, a(Update))
+
+
+class Wire:
+    """A connection that hears from its server what a test says."""
+
+    held = False
+
+    def __init__(self):
+        self.sent = asyncio.Queue()
+        self.heard = asyncio.Queue()
+
+    async def send(self, text):
+        self.sent.put_nowait(json.loads(text))
+
+    async def receive(self):
+        heard = await self.heard.get()
+        if isinstance(heard, Exception):
+            raise heard
+        return json.dumps(heard)
+
+    async def keep_alive(self):
+        await asyncio.Event().wait()
+
+    async def close(self):
+        pass
+
+
+async def test_a_room_that_is_asked_for_again_while_the_connection_breaks_off_is_asked_for_once(
+    monkeypatch,
+):
+    monkeypatch.setattr(board, "AGAIN_S", 0.0)
+    first, second = Wire(), Wire()
+    wires, goes_on = iter((first, second)), asyncio.Event()
+
+    async def connect():
+        wire = next(wires)
+        if wire is second:
+            await goes_on.wait()
+        return wire
+
+    there = Board(connect, None)
+    await there.link.open()
+    room = Room(there.send, joining("r", "0" * 16, "work", "Bob", None), events=False)
+    entering = asyncio.create_task(there.enter(room))
+    async with asyncio.timeout(PATIENCE_S):
+        await first.sent.get()
+        now = {"type": "room", "room": "0" * 16, "people": [], "newcomers": "work"}
+        joined = {"type": "joined", "id": "r", "room": "0" * 16, "you": "p", "seq": 0}
+        first.heard.put_nowait(joined | {"now": now, "updates": [], "awareness": {}})
+        await entering
+        first.heard.put_nowait(
+            {"type": "error", "id": "r", "code": "gate_unavailable", "message": "away"}
+        )
+        first.heard.put_nowait(ConnectionLostError("cut"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        goes_on.set()
+        await second.sent.get()
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert second.sent.empty()
+    await there.link.close()

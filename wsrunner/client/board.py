@@ -117,9 +117,9 @@ class Board:
         """Come into a room, or into it again."""
         greetings = room.greetings
         await asyncio.sleep(after_s)
-        if room.id not in self.rooms or room.greetings != greetings:
+        if room.id not in self.rooms or room.greetings != greetings or not self.link.is_open:
             return
-        # On a connection that is lost as well, it is said again on the next.
+        # On a connection that is lost, or will be, it is said again on the next.
         with suppress(ConnectionLostError):
             await self.link.send(protocol.encode_request(room.greeting()))
 
