@@ -18,11 +18,16 @@ log = logging.getLogger(__name__)
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Carry something out whole: who is cancelled meanwhile is so only when it is done."""
     task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            # More than once where a client cancels a run, goes, and the server stops.
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 class Tasks:
