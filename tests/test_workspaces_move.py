@@ -138,7 +138,7 @@ async def test_a_server_that_dies_leaves_what_was_idle(servers, redis):
 
 
 async def test_a_server_that_dies_in_a_run_takes_the_workspace_with_it(servers):
-    one, two = servers(2)
+    one, two = servers(2, workspace_s=1)
     async with one.talk() as a:
         limits = {"wall_s": 2}
         await a.say("run", language="bash", code="sleep 60", workspace="w", limits=limits)
@@ -282,7 +282,7 @@ async def test_without_redis_nothing_is_left_and_afterwards_all_goes_on(redis, s
         refused = await bash(a, "true")
         assert refused.error["code"] == "gate_unavailable"
         redis.start()
-        until(lambda: one.status("/readyz") == 200, "the gate is there")
+        until(lambda: {each.status("/readyz") for each in (one, two)} == {200}, "the gate is there")
         until_left(redis)
         outcome = await bash(b, APPEND.format(2))
         assert (said(outcome), outcome.stdout) == ("kept", "1 2 ")
@@ -296,3 +296,137 @@ async def test_a_container_that_was_killed_while_it_was_left_is_new(servers, red
         docker("rm", "-f", *one.containers())
         outcome = await bash(b, "ls")
         assert (outcome.reason, said(outcome), outcome.stdout) == ("exited", "new", "main.sh\n")
+
+
+# What comes between.
+
+
+def patched(name, *body):
+    """Return assignments that put a method of the ledger's around its own, as `own`."""
+    lines = "\n".join(f"    {line}" for line in body)
+    code = f"own = L.{name}\nstate = []\nasync def around(*given):\n{lines}\nL.{name} = around"
+    return (
+        "import asyncio, os, signal",
+        "from wsrunner.spaces.ledger import RedisLedger as L",
+        code,
+    )
+
+
+async def test_one_that_is_left_and_was_made_anew_of_something_else_is_no_old_one(
+    redis, start_with
+):
+    shared = {"redis_url": redis.tcp_url, "warm_max": 0}
+    blind = (SHORT[0], "w.LOOK_EVERY_S = 3600")
+    one, two = (start_with(*blind, **shared) for _ in range(2))
+    async with one.talk() as a, two.talk() as b:
+        await bash(a, "true")
+        until_left(redis)
+        refused = await bash(a, "true", limits={"memory_mb": 64})
+        assert refused.error["code"] == "workspace_unfit"
+        await b.say("forget", workspace="w")
+        assert (await b.hear())["type"] == "forgotten"
+        assert said(await bash(a, "true", limits={"memory_mb": 64})) == "new"
+
+
+async def test_an_engine_that_does_not_answer_costs_no_workspace(redis, start_with):
+    shared = {"redis_url": redis.tcp_url, "warm_max": 0}
+    fails = (
+        "from wsrunner.engines.docker.engine import DockerEngine as E",
+        "from wsrunner.errors import EngineUnavailableError",
+        "own, state = E.resume_space, []",
+        (
+            "async def once(*given):\n"
+            "    if not state:\n"
+            "        state.append(1)\n"
+            "        raise EngineUnavailableError('no answer')\n"
+            "    return await own(*given)"
+        ),
+        "E.resume_space = once",
+    )
+    one, two = (start_with(*fails, **shared) for _ in range(2))
+    async with one.talk() as a, two.talk() as b:
+        await bash(a, "echo kept >f")
+        until_left(redis)
+        assert (await bash(b, "cat f")).error["code"] == "engine_unavailable"
+        outcome = await bash(b, "cat f")
+        assert (said(outcome), outcome.stdout) == ("kept", "kept\n")
+
+
+async def test_a_reply_that_is_lost_keeps_no_name_from_others(redis, start_with):
+    shared = {"redis_url": redis.tcp_url, "warm_max": 0}
+    loses = patched(
+        "take",
+        "state.append(1)",
+        "taken = await own(*given)",
+        "if len(state) == 2: raise GateUnavailableError('no reply')",
+        "return taken",
+    )
+    one = start_with("from wsrunner.errors import GateUnavailableError", *loses, **shared)
+    async with one.talk() as a:
+        await bash(a, "true")
+        until_left(redis)
+        assert (await bash(a, "true")).error["code"] == "gate_unavailable"
+        until(lambda: not records(redis), "nobody has it")
+    docker("rm", "-f", *one.containers())  # sooner than it ends by itself
+
+
+async def test_a_server_that_stands_still_as_it_leaves_holds_up_no_output(redis, start_with):
+    shared = {"redis_url": redis.tcp_url, "warm_max": 0, "lease_s": SHORT_LEASE_S}
+    shared |= {"output_kb": 65536}
+    stops = ("left = await own(*given)", "os.kill(os.getpid(), signal.SIGSTOP)", "return left")
+    one = start_with(*patched("leave", *stops), **shared)
+    two = start_with(**shared)
+    async with one.talk() as a, two.talk() as b:
+        await bash(a, "true")
+        try:
+            until_left(redis)
+            outcome = await bash(b, "yes | head -c 20000000", limits={"wall_s": 20})
+            assert (said(outcome), outcome.reason) == ("kept", "exited")
+        finally:
+            one.signal(signal.SIGCONT)
+
+
+async def test_who_waits_for_another_servers_run_forgets_no_workspace(servers):
+    one, two = servers(2)
+    async with one.talk() as a, two.talk() as b, two.talk() as c:
+        await a.say("run", language="bash", code="read x; echo $x >f", workspace="w")
+        await a.hear_started()
+        await b.say("run", language="bash", code="cat f", workspace="w")
+        until(lambda: listed(two) == ["w"], "it waits")
+        await c.say("forget", workspace="w")
+        assert (await c.hear_error())["code"] == "workspace_elsewhere"
+        await a.say("stdin", data="first\n")
+        assert (await a.finish()).reason == "exited"
+        outcome = await b.finish()
+        assert (outcome.stdout, said(outcome)) == ("first\n", "kept")
+
+
+async def test_one_that_is_just_being_left_can_be_forgotten(redis, start_with):
+    shared = {"redis_url": redis.tcp_url, "warm_max": 0}
+    slow = patched("leave", "left = await own(*given)", "await asyncio.sleep(1)", "return left")
+    one, two = start_with(*slow, **shared), start_with(**shared)
+    async with one.talk() as a, two.talk() as b:
+        await bash(a, "true")
+        until_left(redis)
+        await a.say("forget", workspace="w")
+        assert (await a.hear())["type"] == "forgotten"
+        assert said(await bash(b, "true")) == "new"
+        until(lambda: not one.containers(), "it is removed")
+
+
+async def test_one_that_is_gone_on_with_late_waits_as_long_again(redis, start_with):
+    shared = {"redis_url": redis.tcp_url, "slots": 1, "warm_max": 0, "workspace_s": 60}
+    short = (SHORT[0], "w.LASTS_MORE_S = -48")
+    one, two = (start_with(*short, **shared) for _ in range(2))
+    async with one.talk() as a, two.talk() as b:
+        await bash(a, "echo kept >f")
+        await a.say("run", id="slot", language="bash", code="read x")
+        await a.hear_started(id="slot")
+        # More than half of what it waits, so that its own server's word would come too late.
+        await asyncio.sleep(8.5)
+        waiting = asyncio.create_task(bash(b, "cat f"))
+        _, pending = await asyncio.wait([waiting], timeout=5)
+        assert pending
+        await a.say("eof", id="slot")
+        outcome = await waiting
+        assert (said(outcome), outcome.stdout) == ("kept", "kept\n")

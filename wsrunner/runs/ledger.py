@@ -5,12 +5,16 @@ Owns the contract. A server that shares none has `Alone`.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from wsrunner.engines.base import Box, Left
 from wsrunner.errors import SpaceElsewhereError, SpaceUnfitError
 
 RETRY_AFTER_S = 5.0
+
+Whose = Literal["any", "own", "had"]
+"""Which workspaces are forgotten: whoever had it last, only if it was this server, only if this one
+has it and has not left it."""
 
 
 class Taken(NamedTuple):
@@ -18,12 +22,14 @@ class Taken(NamedTuple):
 
     Attributes:
         left: What it takes to go on with what some server has left; None if there is nothing, or
-            this server has had it all the time.
+            nobody but this server knows.
         age_s: How old that is.
+        had: Whether this server had it already.
     """
 
     left: Left | None
     age_s: float
+    had: bool
 
 
 class Ledger(Protocol):
@@ -57,12 +63,12 @@ class Ledger(Protocol):
         """
         ...
 
-    async def drop(self, label: str, *, own: bool) -> Left | None:
+    async def drop(self, label: str, whose: Whose) -> Left | None:
         """Forget a workspace that this server has, or nobody; return what had been left of it.
 
         Args:
             label: Which.
-            own: Only if no other server had it since this one.
+            whose: Only then.
 
         Raises:
             SpaceElsewhereError: Another server has it.
@@ -104,15 +110,15 @@ class Alone:
     async def take(self, label: str, box: Box) -> Taken:
         """See `Ledger.take`."""
         del label, box
-        return Taken(None, 0.0)
+        return Taken(None, 0.0, had=True)
 
     async def leave(self, label: str, box: Box, left: Left, life_s: float, age_s: float) -> bool:
         """See `Ledger.leave`; never asked for."""
         raise NotImplementedError
 
-    async def drop(self, label: str, *, own: bool) -> Left | None:
+    async def drop(self, label: str, whose: Whose) -> Left | None:
         """See `Ledger.drop`."""
-        del label, own
+        del label, whose
         return None
 
     async def gone(self, labels: list[str]) -> set[str]:

@@ -28,7 +28,7 @@ from wsrunner.errors import (
     WsrunnerError,
 )
 from wsrunner.runs.job import Principal
-from wsrunner.runs.ledger import Alone, Ledger, elsewhere, unfit
+from wsrunner.runs.ledger import Alone, Ledger, Whose, elsewhere, unfit
 from wsrunner.runs.tasks import to_the_end
 
 log = logging.getLogger(__name__)
@@ -118,8 +118,9 @@ class _Kept:
     born_s: float
     label: str  # tells its container from any other
     held: bool = False  # whether no other server can have it
-    left: bool = False  # whether this one has left it last, as far as it knows
-    space: Space | None = None
+    left: Left | None = None  # what goes on with it, if this server has left it last
+    told: bool = False  # whether the others can know that it is left
+    space: Space | None = None  # while it is held
     space_born_s: float = 0.0
     # Runs that wait for their turn, and the one whose turn it is.
     runs: int = 0
@@ -204,7 +205,7 @@ class Workspaces:
         self._kept: dict[tuple[Owner, str], _Kept] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._drops: dict[str, asyncio.Task[None]] = {}
-        self._undropped: set[str] = set()  # that this server may have for nothing, by label
+        self._undropped: dict[str, Whose] = {}  # that this server may have for nothing, by label
         self._looking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -222,8 +223,12 @@ class Workspaces:
     async def __aexit__(self, *exc: object) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        await self._done()  # what is just being left is left, and can be ended
         for kept in list(self._kept.values()):
             self._end(kept)
+        await self._done()
+
+    async def _done(self) -> None:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -264,10 +269,12 @@ class Workspaces:
                     # It may have been forgotten meanwhile; then there may be another of its name.
                     if not kept.forgotten and not kept.held:
                         # Before the wait for a slot, while the run can be refused.
-                        await self._take(kept)
+                        await self._take(kept, box)
                         if kept.forgotten:
                             self._drop(kept.label)
                     if not kept.forgotten:
+                        if kept.box != box:
+                            raise unfit(kept.box, box)
                         yield Turn(self, kept)
                         return
             finally:
@@ -280,7 +287,8 @@ class Workspaces:
             self._check_room(owner)
             kept = _Kept(owner, name, box, time.monotonic(), self._label(owner, name))
             self._kept[owner, name] = kept
-        elif kept.box != box:
+        elif kept.box != box and kept.left is None:
+            # Of what was left the ledger knows: it may have been made anew, elsewhere.
             raise unfit(kept.box, box)
         elif kept.runs > TURNS_MAX:
             raise SpaceBusyError(
@@ -310,7 +318,7 @@ class Workspaces:
                     retry_after_s=RETRY_AFTER_S if most else None,
                 )
 
-    async def _take(self, kept: _Kept) -> None:
+    async def _take(self, kept: _Kept, box: Box) -> None:
         """Have a workspace whose turn the caller has, as soon as no other server has it.
 
         Raises:
@@ -320,7 +328,7 @@ class Workspaces:
         until_s, pause_s = time.monotonic() + PATIENCE_S, POLL_S
         while True:
             # Whole: what has been taken must not be lost with a client that goes away.
-            await to_the_end(self._take_if_free(kept))
+            await to_the_end(self._take_if_free(kept, box))
             if kept.held:
                 return
             if time.monotonic() > until_s:
@@ -328,41 +336,38 @@ class Workspaces:
             await asyncio.sleep(pause_s)
             pause_s = min(1.5 * pause_s, POLL_MAX_S)
 
-    async def _take_if_free(self, kept: _Kept) -> None:
+    async def _take_if_free(self, kept: _Kept, box: Box) -> None:
         if kept.label in self._drops:
             await asyncio.wait([self._drops[kept.label]])
         try:
-            taken = await self._ledger.take(kept.label, kept.box)
+            taken = await self._ledger.take(kept.label, box)
         except GateUnavailableError:
             # It may have been taken all the same.
-            self._undropped.add(kept.label)
+            self._undropped.setdefault(kept.label, "had")
             raise
-        self._undropped.discard(kept.label)
+        self._undropped.pop(kept.label, None)
         if taken is None:
             return
-        kept.held, kept.left = True, False
-        left, space = taken.left, kept.space
-        if left is not None and space is not None and await space.left() != left:
-            # It was left, and taken by another, without this server hearing of either.
-            space.leave()
-            kept.space = None
-        if left is not None and kept.space is None:
-            await self._go_on(kept, left, taken.age_s)
+        left, age_s = taken.left, taken.age_s
+        if taken.had and kept.left is not None:
+            left, age_s = kept.left, time.monotonic() - kept.space_born_s
+        kept.box, kept.held, kept.left = box, True, None
+        if left is not None:
+            await self._go_on(kept, left, age_s)
 
     async def _go_on(self, kept: _Kept, left: Left, age_s: float) -> None:
         """Connect to what was left."""
         assert self._lasts_s is not None
+        kept.space_born_s = time.monotonic() - age_s
         try:
             kept.space = await self._engine.resume_space(kept.box, left, self._lasts_s)
         except EngineUnavailableError:
             # It may be there: for whoever comes when the engine answers.
-            kept.held = False
-            self._undropped.add(kept.label)  # unless the answer comes
-            life_s = self._idle_s + KNOWN_MORE_S
-            kept.left = await self._ledger.leave(kept.label, kept.box, left, life_s, age_s)
-            self._undropped.discard(kept.label)
+            kept.held, kept.left = False, left
+            kept.idle_since_s = time.monotonic()
+            await self._tell_left(kept)
             raise
-        kept.born_s = kept.space_born_s = time.monotonic() - age_s
+        kept.born_s = kept.space_born_s
 
     async def _leave(self, kept: _Kept) -> None:
         """Let any server go on with a workspace that nobody uses here."""
@@ -372,22 +377,41 @@ class Workspaces:
                 return
             try:
                 left = await space.left()
-                # From now on, whether or not the answer comes.
-                kept.held = False
-                life_s = self._idle_s + KNOWN_MORE_S
-                age_s = time.monotonic() - kept.space_born_s
-                kept.left = await self._ledger.leave(kept.label, kept.box, left, life_s, age_s)
-            except GateUnavailableError:
-                self._leave_later(kept, LOOK_EVERY_S)
-                return
             except EngineUnavailableError as exc:
                 log.warning("workspace %s is given up: %s", space.id[:12], exc.message)
                 self._forget(kept)
                 return
-            kept.space = None
+            if kept.runs or kept.forgotten:
+                return
+            # First: where two are connected, one that stands still holds up the other one's output.
             space.leave()
-            if not kept.left:
-                self._strike(kept)
+            kept.held, kept.left, kept.space = False, left, None
+            await self._tell_left(kept)
+
+    async def _tell_left(self, kept: _Kept) -> None:
+        """Let others know of one that this server has left, now or as soon as that can be."""
+        kept.told = False
+        left = kept.left
+        assert left is not None
+        life_s = self._idle_s + KNOWN_MORE_S
+        age_s = time.monotonic() - kept.space_born_s
+        try:
+            kept.told = await self._ledger.leave(kept.label, kept.box, left, life_s, age_s)
+        except GateUnavailableError:
+            return  # see `_look`
+        if not kept.told:
+            self._lose(kept)
+
+    async def _tell_left_again(self, kept: _Kept) -> None:
+        async with kept.turn:
+            if kept.left is not None and not kept.told and not kept.runs and not kept.forgotten:
+                await self._tell_left(kept)
+
+    def _lose(self, kept: _Kept) -> None:
+        """Know no more of what has become another server's."""
+        kept.left = None
+        if not kept.runs:
+            self._strike(kept)
 
     def _leave_later(self, kept: _Kept, after_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -398,13 +422,17 @@ class Workspaces:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                for label in self._undropped - {kept.label for kept in self._kept.values()}:
-                    self._drop(label)
-                left = {kept.label: kept for kept in self._kept.values() if kept.left}
-                gone = await self._ledger.gone(list(left)) if left else ()
-                for label in gone:
+                used = {each.label for each in self._kept.values() if each.runs or each.held}
+                for label in self._undropped.keys() - used:
+                    self._drop(label, self._undropped[label])
+                left = {each.label: each for each in self._kept.values() if each.left}
+                for kept in left.values():
+                    if not kept.told:
+                        self._begin(self._tell_left_again(kept))
+                told = [label for label, kept in left.items() if kept.told]
+                for label in await self._ledger.gone(told) if told else ():
                     if left[label].left and not left[label].runs:
-                        self._strike(left[label])
+                        self._lose(left[label])
             except WsrunnerError:
                 continue  # whoever needs one is told
             except Exception:
@@ -468,13 +496,8 @@ class Workspaces:
 
     def _end(self, kept: _Kept) -> None:
         if kept.left:
-            self._begin(self._end_left_quietly(kept.label))
+            self._drop(kept.label)
         self._forget(kept)
-
-    async def _end_left_quietly(self, label: str) -> None:
-        """End one if that can be; else it ends by itself."""
-        with contextlib.suppress(WsrunnerError):
-            await self._end_left(label, own=True)
 
     async def forget(self, principal: Principal, name: str) -> None:
         """End a workspace: now if it is idle, else with the run that goes on in it.
@@ -493,29 +516,34 @@ class Workspaces:
             raise NotAllowedError("this token is for watching; it forgets no workspace")
         owner = owner_of(principal)
         kept = self._kept.get((owner, name))
-        label = self._label(owner, name)
-        if (kept is None or kept.left) and not await self._end_soon(label):
-            raise NoSuchSpaceError(f"there is no workspace {name!r}", path="$.workspace")
+        if kept is not None and not kept.runs:
+            async with kept.turn:
+                pass  # it may just be left
+        if kept is None or not kept.held:
+            # A run that waits for another server's is in none yet.
+            left = await self._drop_soon(self._label(owner, name))
+            if left is None and kept is not None and not kept.told:
+                left = kept.left
+            if left is None:
+                raise NoSuchSpaceError(f"there is no workspace {name!r}", path="$.workspace")
+            self._begin(self._engine.end_space(left))
         if kept is not None:
             self._forget(kept)
 
-    async def _end_soon(self, label: str) -> bool:
-        """Do as `_end_left`, once a server that has it because of a run just now leaves it."""
+    async def _drop_soon(self, label: str) -> Left | None:
+        """Drop one that nobody has, once a server has left it that has it because of a run just now.
+
+        Raises:
+            SpaceElsewhereError, GateUnavailableError: See `forget`.
+        """
         until_s = time.monotonic() + LEFT_SOON_S
         while True:
             try:
-                return await self._end_left(label, own=False)
+                return await self._ledger.drop(label, "any")
             except SpaceElsewhereError:
                 if time.monotonic() > until_s:
                     raise
             await asyncio.sleep(POLL_S)
-
-    async def _end_left(self, label: str, *, own: bool) -> bool:
-        """End a workspace that no server has; return whether there was one."""
-        left = await self._ledger.drop(label, own=own)
-        if left is not None:
-            self._begin(self._engine.end_space(left))
-        return left is not None
 
     def _strike(self, kept: _Kept) -> None:
         """Take it off the list."""
@@ -525,10 +553,7 @@ class Workspaces:
             kept.expiry.cancel()
 
     def _forget(self, kept: _Kept) -> None:
-        """Take it off the list, and end its container unless a run is in it, which will.
-
-        What was left ends by itself.
-        """
+        """Take it off the list, and end its container unless a run is in it, which will."""
         self._strike(kept)
         if kept.held and not kept.forgotten:
             self._drop(kept.label)
@@ -536,25 +561,23 @@ class Workspaces:
         if kept.runs or kept.space is None:
             return
         space, kept.space = kept.space, None
-        if kept.held:
-            self._begin(space.destroy())
-        else:
-            # Whether it was left is not known: then it may be another server's.
-            space.leave()
-            self._undropped.add(kept.label)
+        self._begin(space.destroy())
 
-    def _drop(self, label: str) -> None:
-        """Let the name of a workspace be free for every server."""
+    def _drop(self, label: str, whose: Whose = "own") -> None:
+        """Let the name of a workspace be free for every server, and end what was left of it."""
         if label not in self._drops:
-            self._drops[label] = self._begin(self._dropped(label))
+            self._drops[label] = self._begin(self._dropped(label, whose))
 
-    async def _dropped(self, label: str) -> None:
-        self._undropped.discard(label)
+    async def _dropped(self, label: str, whose: Whose) -> None:
+        self._undropped.pop(label, None)
         try:
-            await self._ledger.drop(label, own=True)
+            left = await self._ledger.drop(label, whose)
         except SpaceElsewhereError:
             pass  # it was not this server's any more
         except GateUnavailableError:
-            self._undropped.add(label)
+            self._undropped[label] = whose
+        else:
+            if left is not None:
+                self._begin(self._engine.end_space(left))
         finally:
             del self._drops[label]

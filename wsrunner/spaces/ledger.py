@@ -28,7 +28,7 @@ import msgspec
 
 from wsrunner.engines.base import SPACE_LIFE_S, Box, Left
 from wsrunner.gates.asked import Asked, milliseconds
-from wsrunner.runs.ledger import Taken, elsewhere, unfit
+from wsrunner.runs.ledger import Taken, Whose, elsewhere, unfit
 
 SCRIPTS = ("take", "leave", "drop")
 
@@ -77,12 +77,13 @@ class RedisLedger(Asked):
         ]
         key = await self._space(label)
         async with self._asked():
-            found, what, *age_ms = await self._scripts["take"]([key], given)
+            found, what, *more = await self._scripts["take"]([key], given)
         if found == b"had":
             return None
         if found == b"unfit":
             raise unfit(_box.decode(what), box)
-        return Taken(_left.decode(what) if what else None, age_ms[0] / 1000)
+        age_ms, had = more
+        return Taken(_left.decode(what) if what else None, age_ms / 1000, bool(had))
 
     async def leave(self, label: str, box: Box, left: Left, life_s: float, age_s: float) -> bool:
         """See `Ledger.leave`."""
@@ -92,11 +93,11 @@ class RedisLedger(Asked):
         async with self._asked():
             return bool(await self._scripts["leave"]([key], given))
 
-    async def drop(self, label: str, *, own: bool) -> Left | None:
+    async def drop(self, label: str, whose: Whose) -> Left | None:
         """See `Ledger.drop`."""
         key = await self._space(label)
         async with self._asked():
-            found, left = await self._scripts["drop"]([key], [self.replica, self._living, int(own)])
+            found, left = await self._scripts["drop"]([key], [self.replica, self._living, whose])
         if found == b"had":
             raise elsewhere("a run goes on in it")
         return _left.decode(left) if left else None

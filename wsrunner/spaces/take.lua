@@ -6,7 +6,8 @@
 --
 -- Returns {'had', ''}: another one has it
 --         {'unfit', made}: it is made of something else
---         {'taken', left, age in ms}: left is '' unless somebody had left it
+--         {'taken', left, age in ms, had}: left is '' unless somebody had left it; had is 1 if it was
+--             theirs already
 local owner, made, left, born_ms = unpack(redis.call('HMGET', KEYS[1], 'owner', 'made', 'left', 'born_ms'))
 if owner and owner ~= '' and owner ~= ARGV[1] then
   if redis.call('EXISTS', ARGV[2] .. owner) == 1 then return {'had', ''} end
@@ -14,7 +15,7 @@ if owner and owner ~= '' and owner ~= ARGV[1] then
   owner = false
 end
 if owner and made ~= ARGV[3] then return {'unfit', made} end
-local age_ms = 0
+local age_ms, had = 0, owner == ARGV[1] and 1 or 0
 if owner == '' then
   local time = redis.call('TIME')
   age_ms = time[1] * 1000 + math.floor(time[2] / 1000) - born_ms
@@ -23,4 +24,4 @@ else
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'last', ARGV[1], 'made', ARGV[3], 'left', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {'taken', left, age_ms}
+return {'taken', left, age_ms, had}

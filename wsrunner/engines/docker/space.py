@@ -134,6 +134,8 @@ class DockerSpace(DockerContainerSession):
         """Connect to it again; raises DockerError if the engine refuses."""
         await self.attach()
         self.token, self.oom_kills, self.up = left.token, left.oom_kills, True
+        # It has waited for as long as nobody was connected to it.
+        self.send(b"\n")
         self._rest()
 
     def leave(self) -> None:
