@@ -430,3 +430,19 @@ async def test_one_that_is_gone_on_with_late_waits_as_long_again(redis, start_wi
         await a.say("eof", id="slot")
         outcome = await waiting
         assert (said(outcome), outcome.stdout) == ("kept", "kept\n")
+
+
+async def test_a_server_that_is_slow_after_a_run_finds_its_workspace(servers):
+    (one,) = servers(1, lease_s=60)
+    async with one.talk() as talk:
+        await talk.say("run", language="bash", code="sleep 1; echo kept >f", workspace="w")
+        await talk.hear_started()
+        one.signal(signal.SIGSTOP)
+        try:
+            # Less than a slow client may have it wait for (--slow-client-s).
+            await asyncio.sleep(25)
+        finally:
+            one.signal(signal.SIGCONT)
+        assert (await talk.finish()).reason == "exited"
+        outcome = await bash(talk, "cat f")
+        assert (said(outcome), outcome.stdout) == ("kept", "kept\n")

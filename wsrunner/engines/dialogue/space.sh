@@ -31,7 +31,7 @@
 #   └─ UID's: the bootstrap, see there, and what the program starts
 
 uid=$1 bootstrap=$2 peek=$3 token='' run='' news='' kills=-
-patience=(${4:+-t "$4"}) left=(${4:+-t 20})
+patience=(${4:+-t "$4"})
 
 # Each process here would first read the files of its language. The programs' is what the image says.
 language='export -n LC_ALL'
@@ -164,7 +164,7 @@ for name in TERM HUP USR1 USR2 VTALRM PROF PWR; do trap "pass $name" "$name"; do
 trap end URG
 printf '\036R' >&5
 
-while read -r "${left[@]}" token <&3; do
+while read -r "${patience[@]}" token <&3; do
   exec 4< <(feed 5>&- 6>&- 8>&- 10<&- 11<&-)
   # As a job: what is started otherwise ignores the signals of terminals.
   start <&4 >&5 2>&6 9>&8 4<&10 7<&11 3<&- 5>&- 6>&- 8>&- 10<&- 11<&- &
@@ -183,7 +183,7 @@ while read -r "${left[@]}" token <&3; do
   clean_up
   count_oom_kills
   report over
-  while IFS= read -r "${left[@]}" line <&3; do
+  while IFS= read -r "${patience[@]}" line <&3; do
     [ "$line" = "$token" ] && continue 2
   done
   exit
