@@ -475,7 +475,7 @@ def test_workspaces_are_under_operators_and_their_tenant():
 async def test_who_may_only_watch_forgets_none():
     workspaces = Workspaces(None, most=1, most_each=1, idle_s=1, scope="")
     with pytest.raises(NotAllowedError):
-        workspaces.forget(Principal("1.2.3.4", drives=False), "w")
+        await workspaces.forget(Principal("1.2.3.4", drives=False), "w")
 
 
 async def test_the_monitor_shows_them_without_their_names_and_ends_one(spaces):
