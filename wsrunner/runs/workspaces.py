@@ -531,7 +531,7 @@ class Workspaces:
             self._forget(kept)
 
     async def _drop_soon(self, label: str) -> Left | None:
-        """Drop one that nobody has, once a server has left it that has it because of a run just now.
+        """Drop one that nobody has; a server that has it because of a run just now leaves it soon.
 
         Raises:
             SpaceElsewhereError, GateUnavailableError: See `forget`.
