@@ -212,7 +212,12 @@ async function load(languageId, fileName) {
     (languageId
       ? LanguageDescription.matchLanguageName(languages, known, false)
       : LanguageDescription.matchFilename(languages, fileName)) ?? null;
-  return description ? description.load() : [];
+  try {
+    return description ? await description.load() : [];
+  } catch {
+    // The server can't be reached just now; a file without colours can be edited, too.
+    return [];
+  }
 }
 
 function simple(comment, keywords) {

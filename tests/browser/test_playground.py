@@ -199,6 +199,22 @@ async def test_files_arguments_and_text_input_reach_the_program(open_page, site)
     await play.ended("exit code 0")
 
 
+async def test_a_language_whose_colours_can_t_be_had_can_be_edited(open_page, site, bundle):
+    play = await opened(open_page, site, expected="ERR_FAILED")
+    asked = []
+
+    async def refuse(route):
+        asked.append(route.request.url)
+        await route.abort()
+
+    await play.page.route("**/dist/chunks/**", refuse)
+    async with play.page.expect_event("requestfailed"):
+        await play.choose("javascript")
+    await play.run('console.log("plain")')
+    await play.says("plain")
+    assert asked
+
+
 async def test_code_outlives_a_reload_and_travels_in_a_link(open_page, site):
     play = await opened(open_page, site)
     await play.write('print("kept")\n')
