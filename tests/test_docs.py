@@ -89,7 +89,7 @@ LAYERS = [
     {"runs"},
     {"engines.docker"},
     {"engines.dialogue.dialogue"},
-    {"engines.dialogue", "engines.late", "gates.asked"},
+    {"engines.dialogue", "engines.late", "gates.asked", "gates.outbox"},
     {"gates"},
     {"engines.base", "gates.lanes", "gates.positions", "gates.replica"},
     {"gates.base", "gates.turns", "gates.estimate", "images.contents"},

@@ -16,14 +16,15 @@ from wsrunner.errors import (
     TooLargeError,
     UnknownLanguageError,
 )
+from wsrunner.gates import outbox
+from wsrunner.gates.outbox import WRITE_BYTES, WRITE_LETTERS
 from wsrunner.gates.replica import unavailable
 from wsrunner.live import exchange as module
 from wsrunner.live import news
-from wsrunner.live.exchange import WRITE_LETTERS, Exchange
+from wsrunner.live.exchange import Exchange
 from wsrunner.live.followed import Followed
 from wsrunner.live.kept import Kept
 from wsrunner.live.letters import Letter, Publication, error_letter, pack_lost, unpack_letter
-from wsrunner.live.news import WRITE_BYTES
 from wsrunner.live.show import Record
 from wsrunner.live.store import READ_MAX, Store
 from wsrunner.live.visitors import Visitors
@@ -175,10 +176,10 @@ async def test_what_many_runs_have_to_tell_goes_in_several_writes(monkeypatch):
 
 
 async def test_what_clients_send_is_bounded_while_redis_is_away(monkeypatch):
-    monkeypatch.setattr(module, "OUTBOX_MAX_BYTES", 1000)
+    monkeypatch.setattr(outbox, "OUTBOX_MAX_BYTES", 1000)
     exchange = an_exchange(StubStore(), {})
     signal = Letter("signal", "r", "s", text="SIGINT")
-    while exchange._outbox_bytes <= 1000:
+    while exchange._outbox.bytes <= 1000:
         exchange._write_bounded("other", signal)
     with pytest.raises(QueueFullError, match="the limit is 1000 bytes"):
         exchange._write_bounded("other", signal)

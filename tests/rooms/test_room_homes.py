@@ -4,8 +4,6 @@ import asyncio
 import re
 import signal
 
-import pytest
-
 from tests.rooms.people import (
     ended,
     enter,
@@ -16,17 +14,9 @@ from tests.rooms.people import (
     packed,
     run_in,
 )
-from tests.serving import SHORT_LEASE_S, until
+from tests.serving import until
 
 ADA, BOB = "a" * 16, "b" * 16
-
-
-@pytest.fixture
-def servers(replicas):
-    """A function that starts servers with a short lease and two slots."""
-    return lambda count, **options: replicas(
-        count, **({"lease_s": SHORT_LEASE_S, "slots": 2} | options)
-    )
 
 
 async def comes_to(talk, matches):

@@ -5,6 +5,7 @@ import json
 
 from tests.talk import PATIENCE_S
 from wsrunner.gates import asked
+from wsrunner.gates.outbox import WRITE_BYTES, WRITE_LETTERS
 from wsrunner.gates.replica import unavailable
 from wsrunner.rooms import entries
 from wsrunner.rooms.hall import Hall
@@ -12,7 +13,7 @@ from wsrunner.rooms.room import Deed, Keys, Room
 from wsrunner.rooms.state import State, text
 from wsrunner.rooms.store import Found
 from wsrunner.rooms.visitors import Visitors
-from wsrunner.rooms.writer import WRITE_BYTES, WRITE_LETTERS, Writer
+from wsrunner.rooms.writer import Writer
 from wsrunner.runs.job import Principal
 from wsrunner.serving.occupant import Occupant
 from wsrunner.settings import Settings

@@ -23,14 +23,6 @@ from wsrunner.client import Client
 ADA, BOB = "a" * 16, "b" * 16
 
 
-@pytest.fixture
-def servers(replicas):
-    """A function that starts servers with a short lease and two slots."""
-    return lambda count, **options: replicas(
-        count, **({"lease_s": SHORT_LEASE_S, "slots": 2} | options)
-    )
-
-
 async def edit(talk, data):
     """Send a change; return its number once it has come."""
     await talk.say("update", base64=packed(data))

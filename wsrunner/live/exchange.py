@@ -20,20 +20,19 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Self
 
-from wsrunner.errors import GateUnavailableError, KeptFullError, QueueFullError
+from wsrunner.errors import GateUnavailableError, KeptFullError
 from wsrunner.gates.asked import AGAIN_S, for_ever
+from wsrunner.gates.outbox import Outbox
 from wsrunner.gates.replica import unavailable
 from wsrunner.live.followed import NONE_YET, Followed
 from wsrunner.live.journal import Entry
 from wsrunner.live.kept import Kept
 from wsrunner.live.letters import Letter, pack_letter, pack_lost, unpack_letter
-from wsrunner.live.news import WRITE_BYTES, News
+from wsrunner.live.news import News
 from wsrunner.live.show import Record
 from wsrunner.live.visitors import Visitors
 from wsrunner.runs.events import Refused
@@ -45,11 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KIB = 1024
-OUTBOX_MAX_BYTES = 16 * 2**20
-"""Letters that wait to be sent; drivers of other replicas' runs are refused beyond."""
-WRITE_LETTERS = 2000
-"""Letters that go out at once: a write must be done in `asked.REPLY_S`, also after Redis was away,
-and small ones take their time by number. Of large ones fewer do, see `news.WRITE_BYTES`."""
 BEAT_S = 1.0
 GRACE_BEATS = 2
 """Beats in a row that a replica must not be seen before its runs are given up."""
@@ -92,8 +86,7 @@ class Exchange:
         self._visitors = Visitors(find, self._write)
         self._followed: dict[str, Followed] = {}
         self._finding = asyncio.Lock()
-        self._outbox: deque[tuple[str, bytes]] = deque()
-        self._outbox_bytes = 0
+        self._outbox = Outbox()
         self._news = News(self._life_s)
         self._disowned: dict[Record, None] = {}
         self._filled = asyncio.Event()
@@ -237,25 +230,19 @@ class Exchange:
     # Out.
 
     def _write(self, replica: str, letter: Letter) -> None:
-        content = pack_letter(letter)
-        self._outbox.append((replica, content))
-        self._outbox_bytes += len(content)
+        self._outbox.add(replica, pack_letter(letter))
         self._filled.set()
 
     def _write_bounded(self, replica: str, letter: Letter) -> None:
-        if letter.kind not in _OF_SEATS and self._outbox_bytes > OUTBOX_MAX_BYTES:
-            raise QueueFullError(
-                f"{self._outbox_bytes} bytes wait to be sent to other servers; the limit is "
-                f"{OUTBOX_MAX_BYTES} bytes",
-                retry_after_s=AGAIN_S,
-            )
+        if letter.kind not in _OF_SEATS:
+            self._outbox.check_place()
         self._write(replica, letter)
 
     async def _send(self) -> None:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            letters = self._letters()
+            letters = self._outbox.first()
             # Not before all letters: an answer to something is there no later than its run's end.
             news = self._news.take() if len(letters) == len(self._outbox) else {}
             self._sending = True
@@ -271,25 +258,12 @@ class Exchange:
                 raise
             finally:
                 self._sending = False
-            for _, content in letters:
-                self._outbox.popleft()
-                self._outbox_bytes -= len(content)
+            self._outbox.sent(letters)
             for kept, answer in zip(news, answers, strict=True):
                 self._answered(kept, answer)
             if self._news or self._outbox:
                 self._filled.set()
             self._sent.set()
-
-    def _letters(self) -> list[tuple[str, bytes]]:
-        """Return the letters that go out at once; they stay until it is known that they have."""
-        taken: list[tuple[str, bytes]] = []
-        size = 0
-        for each in islice(self._outbox, WRITE_LETTERS):
-            if size > WRITE_BYTES:
-                break
-            taken.append(each)
-            size += len(each[1])
-        return taken
 
     def _answered(self, kept: Kept, answer: str) -> None:
         """Note how much of a run is there, and what has become of it elsewhere."""

@@ -5,6 +5,7 @@ Owns which runs have something to tell, and how much of each is there. Pure: no 
 
 from __future__ import annotations
 
+from wsrunner.gates.outbox import WRITE_BYTES
 from wsrunner.live.kept import Kept
 from wsrunner.live.letters import Publication, pack_entry, pack_queued
 from wsrunner.runs.events import Queued, Refused
@@ -12,9 +13,6 @@ from wsrunner.runs.events import Queued, Refused
 KIB = 1024
 BATCH_BYTES = 256 * KIB
 """What is published of one run at once."""
-WRITE_BYTES = 2 * 2**20
-"""Of how much one write goes beyond by no more than one run's: it must be done in `store.REPLY_S`,
-also after Redis was away and all runs have something to tell."""
 REFUSED_LIFE_S = 30.0
 
 

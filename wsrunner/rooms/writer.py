@@ -6,25 +6,13 @@ Owns what waits to be sent, and the task that sends it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 
-from wsrunner.errors import QueueFullError
-from wsrunner.gates.asked import AGAIN_S
+from wsrunner.gates.outbox import WRITE_BYTES, Outbox
 from wsrunner.rooms.entries import Entry, Letter, pack
 from wsrunner.rooms.pen import Pen
 from wsrunner.rooms.room import Room
 from wsrunner.rooms.store import Publication, RoomStore
-from wsrunner.units import MIB
-
-OUTBOX_MAX_BYTES = 16 * MIB
-"""Letters that wait to be sent; orders are refused beyond."""
-WRITE_BYTES = 2 * MIB
-"""Of how much one write goes beyond by no more than one room's: it must be done in `asked.REPLY_S`,
-also after Redis was away and all have something to tell."""
-WRITE_LETTERS = 2000
-"""Letters that go out at once, likewise: small ones take their time by number."""
 
 
 class Writer:
@@ -57,8 +45,7 @@ class Writer:
         self._on_absent = on_absent
         self._pens: dict[str, Pen] = {}
         self._fresh: dict[str, None] = {}  # rooms of which something has to be written
-        self._outbox: deque[tuple[str, bytes]] = deque()
-        self._outbox_bytes = 0
+        self._outbox = Outbox()
         self._filled = asyncio.Event()
         self._sent = asyncio.Event()
         self._sending = False
@@ -113,18 +100,11 @@ class Writer:
 
     def check_place(self) -> None:
         """Raise QueueFullError if too much waits to be sent."""
-        if self._outbox_bytes > OUTBOX_MAX_BYTES:
-            raise QueueFullError(
-                f"{self._outbox_bytes} bytes wait to be sent to other servers; the limit is "
-                f"{OUTBOX_MAX_BYTES} bytes",
-                retry_after_s=AGAIN_S,
-            )
+        self._outbox.check_place()
 
     def post(self, replica: str, letter: Letter) -> None:
         """Send a letter; never waits."""
-        content = pack(letter)
-        self._outbox.append((replica, content))
-        self._outbox_bytes += len(content)
+        self._outbox.add(replica, pack(letter))
         self._filled.set()
 
     # Out.
@@ -141,7 +121,7 @@ class Writer:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            letters = self._letters()
+            letters = self._outbox.first()
             publications = self._publications()
             self._sending = True
             try:
@@ -159,26 +139,13 @@ class Writer:
                 raise
             finally:
                 self._sending = False
-            for _, content in letters:
-                self._outbox.popleft()
-                self._outbox_bytes -= len(content)
+            self._outbox.sent(letters)
             for (pen, publication), answer in zip(publications.items(), answers, strict=True):
                 if self._pens.get(pen.room.id) is pen:
                     self._answered(pen, publication, answer)
             if self._outbox or self._fresh:
                 self._filled.set()
             self._sent.set()
-
-    def _letters(self) -> list[tuple[str, bytes]]:
-        """Return the letters that go out at once; they stay until it is known that they have."""
-        taken: list[tuple[str, bytes]] = []
-        size = 0
-        for each in islice(self._outbox, WRITE_LETTERS):
-            if size > WRITE_BYTES:
-                break
-            taken.append(each)
-            size += len(each[1])
-        return taken
 
     def _publications(self) -> dict[Pen, Publication]:
         """Return what is written of rooms at once; the others stay for the next turn."""
